@@ -1,0 +1,3 @@
+"""tallyd: the reconciliation controller for plain Docker hosts."""
+
+__version__ = "0.1.0"

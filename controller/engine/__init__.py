@@ -1,0 +1,1 @@
+"""The only code that knows Docker. Answers are complete or an :class:`~controller.errors.EngineError`."""

@@ -1,0 +1,68 @@
+"""Root of the project's one exception tree, and the branch that the store raises.
+
+The tree is drawn in :mod:`controller.errors`; it is rooted here because the store may not import the
+controller. Driver exceptions are translated into these in :mod:`store.database` and nowhere else.
+"""
+
+
+class TallydError(Exception):
+    """Root of every error that tallyd raises on purpose. Its text is written for the person at the terminal."""
+
+
+class StoreError(TallydError):
+    """The store cannot do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, is locked past its time-out, is full, or is damaged."""
+
+
+class StoreUrlInvalid(StoreError):
+    """The database URL names something that tallyd cannot use."""
+
+
+class SchemaOutdated(StoreError):
+    """The store has no schema, or one that does not fit this version."""
+
+
+class RowRejected(StoreError):
+    """The store refused one row; the others are not concerned."""
+
+
+class PassSuperseded(StoreError):
+    """Another pass of the same host was committed since this one read the store; nothing was written.
+
+    The listing of a superseded pass is older than what the store holds, so writing it could only make the
+    index less true (R4).
+    """
+
+
+class EngineRefused(StoreError):
+    """The engine behind the socket is not the one that this host was bound to (R18)."""
+
+    def __init__(self, host: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"host {host!r} is bound to engine {expected}, but the engine that answers is {actual}; nothing was "
+            f"written. If the engine was replaced on purpose, run: tallyd host accept"
+        )
+        self.host = host
+        self.expected = expected
+        self.actual = actual
+
+
+class NotFound(StoreError):
+    """No such workload, container or host."""
+
+
+class Conflict(StoreError):
+    """The change does not fit what is stored: a duplicate, or a row that is in use."""
+
+
+class WorkloadConflict(Conflict):
+    """The workload was changed by somebody else since it was read (HTTP 412)."""
+
+    def __init__(self, workload_id: str, expected: int, current: int) -> None:
+        super().__init__(f"workload {workload_id!r}: expected generation {expected}, current is {current}")
+        self.workload_id = workload_id
+        self.expected = expected
+        self.current = current

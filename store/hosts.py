@@ -1,0 +1,67 @@
+"""Hosts: one engine each, bound to its engine id (R18), with the age of our truth about it (R21)."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Row, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from store.database import Database
+from store.errors import NotFound
+from store.records import Host
+from store.tables import HOSTS
+
+
+def register(database: Database, host: Host) -> None:
+    """Make the host's row, or bring its endpoint, address and interval up to date.
+
+    Never touches the engine id, the pass number or the time of the last listing.
+    """
+    values = {
+        "id": host.id,
+        "endpoint": host.endpoint,
+        "address": host.address,
+        "interval_seconds": host.interval_seconds,
+    }
+    with database.writing() as connection:
+        _upsert(connection, database.dialect, values)
+
+
+def _upsert(connection: Connection, dialect: str, values: dict[str, object]) -> None:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    row = {"engine_id": "", "pass_number": 0} | values
+    changed = {name: value for name, value in values.items() if name != "id"}
+    statement = insert(HOSTS).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed))
+
+
+def list_hosts(database: Database) -> list[Host]:
+    """All hosts by id."""
+    with database.reading() as connection:
+        return [_host(row) for row in connection.execute(select(HOSTS).order_by(HOSTS.c.id))]
+
+
+def get_host(database: Database, host_id: str) -> Host:
+    """One host.
+
+    :raises NotFound: no controller has registered this host yet.
+    """
+    with database.reading() as connection:
+        row = connection.execute(select(HOSTS).where(HOSTS.c.id == host_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"host {host_id!r} is not in the store; a controller registers it at its first tick")
+    return _host(row)
+
+
+def accept_engine(database: Database, host_id: str, engine_id: str) -> str:
+    """Bind the host to another engine (R18) and return the id of the one before it.
+
+    :raises NotFound: no such host.
+    """
+    before = get_host(database, host_id)
+    with database.writing() as connection:
+        connection.execute(update(HOSTS).where(HOSTS.c.id == host_id).values(engine_id=engine_id))
+    return before.engine_id
+
+
+def _host(row: Row[tuple[object, ...]]) -> Host:
+    return Host(**row._mapping)

@@ -1,0 +1,195 @@
+"""The index: read once before the listing, written in one transaction after it (R19).
+
+All statements are derived from :data:`~store.tables.OBSERVED_COLUMNS`, so none can touch a deployer-owned
+column (R12). Nothing here decides what a row should be; that is `controller.loop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, Update, and_, bindparam, exc, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from store.database import Database
+from store.errors import Conflict, EngineRefused, NotFound, PassSuperseded
+from store.records import MISSING, Applied, Assignment, Change, ContainerRow, Snapshot
+from store.tables import CONTAINERS, HOSTS, OBSERVED_COLUMNS
+from store.workloads import read_catalog
+
+_ASSIGNMENT_FIELDS = tuple(field.name for field in fields(Assignment))
+_values_of = attrgetter(*_ASSIGNMENT_FIELDS)
+_ROW_ERRORS = (exc.DataError, exc.IntegrityError, UnicodeError)
+
+Params = dict[str, Any]
+
+
+def read_snapshot(database: Database, host: str) -> Snapshot:
+    """Read all that one pass needs: two statements, whatever the number of containers (P9).
+
+    :raises NotFound: the host is not registered.
+    :raises StoreError: the store cannot be read.
+    """
+    columns = [CONTAINERS.c[name] for name in _ASSIGNMENT_FIELDS]
+    joined = HOSTS.outerjoin(CONTAINERS, CONTAINERS.c.host == HOSTS.c.id)
+    statement = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(joined)
+    with database.reading() as connection:
+        found = connection.execute(statement.where(HOSTS.c.id == host)).all()
+        workloads = read_catalog(connection, host)
+    if not found:
+        raise NotFound(f"host {host!r} is not in the store; a controller registers it at its first tick")
+    rows = {row[2]: Assignment(*row[2:]) for row in found if row[2] is not None}
+    return Snapshot(host, found[0][0], found[0][1], rows, workloads)
+
+
+def apply_tick(
+    database: Database, snapshot: Snapshot, change: Change, engine_id: str, listed_at: datetime
+) -> Applied:
+    """Write one pass: the host's fence and freshness, what changed, the sweep, last-seen. One transaction.
+
+    A row whose container was rebound by a deployer since the snapshot is left alone; the next pass sees it.
+
+    :raises PassSuperseded: another pass was committed since the snapshot was read; nothing is written.
+    :raises EngineRefused: the host is bound to another engine; nothing is written (R18).
+    :raises StoreError: the store failed; nothing is written.
+    """
+    with database.writing() as connection:
+        _take_pass(connection, snapshot, engine_id, listed_at)
+        writer = _RowWriter(connection, database.dialect, snapshot.host, listed_at)
+        writer.insert(change.inserted)
+        writer.update([(each.row, each.expected_container_id) for each in change.updated])
+        _sweep(connection, snapshot.host, change.missing)
+        _touch(connection, snapshot.host, change.unseen, listed_at)
+    return Applied(rejected=writer.rejected)
+
+
+def _take_pass(connection: Connection, snapshot: Snapshot, engine_id: str, listed_at: datetime) -> None:
+    statement = (
+        update(HOSTS)
+        .where(HOSTS.c.id == snapshot.host, HOSTS.c.pass_number == snapshot.pass_number)
+        .where(HOSTS.c.engine_id.in_(["", engine_id]))
+        .values(pass_number=snapshot.pass_number + 1, last_listed_at=listed_at, engine_id=engine_id)
+    )
+    if connection.execute(statement).rowcount == 1:
+        return
+    bound = connection.execute(select(HOSTS.c.engine_id).where(HOSTS.c.id == snapshot.host)).scalar()
+    if bound and bound != engine_id:
+        raise EngineRefused(snapshot.host, bound, engine_id)
+    raise PassSuperseded(f"host {snapshot.host!r}: a newer pass than {snapshot.pass_number} is in the store")
+
+
+class _RowWriter:
+    """Bulk writes that fall back to row by row, so that one row's failure stops no other (R14)."""
+
+    def __init__(self, connection: Connection, dialect: str, host: str, seen_at: datetime) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._host = host
+        self._seen_at = seen_at
+        self.rejected: dict[str, str] = {}
+
+    def insert(self, rows: Sequence[Assignment]) -> None:
+        make = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
+        statement = make(CONTAINERS)
+        overwritten = {name: statement.excluded[name] for name in OBSERVED_COLUMNS}
+        upsert = statement.on_conflict_do_update(index_elements=["host", "id"], set_=overwritten)
+        key = {"host": self._host, "last_seen_at": self._seen_at}
+        self._execute(upsert, [_as_dict(row) | key for row in rows])
+
+    def update(self, rows: Sequence[tuple[Assignment, str | None]]) -> None:
+        key = {"row_host": self._host, "last_seen_at": self._seen_at}
+        self._execute(_GUARDED_UPDATE, [_as_update(row, expected) | key for row, expected in rows])
+
+    def _execute(self, statement: Any, params: list[Params]) -> None:
+        if not params:
+            return
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(statement, params)
+        except _ROW_ERRORS:
+            for each in params:
+                self._execute_one(statement, each)
+
+    def _execute_one(self, statement: Any, params: Params) -> None:
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(statement, params)
+        except _ROW_ERRORS as error:
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            self.rejected[params.get("row_id", params.get("id", ""))] = cause
+
+
+def _guarded_update() -> Update:
+    unchanged = CONTAINERS.c.container_id.is_not_distinct_from(bindparam("expected_container_id"))
+    key = and_(CONTAINERS.c.host == bindparam("row_host"), CONTAINERS.c.id == bindparam("row_id"))
+    return update(CONTAINERS).where(key, unchanged).values({name: bindparam(name) for name in OBSERVED_COLUMNS})
+
+
+_GUARDED_UPDATE = _guarded_update()
+
+
+def _as_dict(row: Assignment) -> Params:
+    return dict(zip(_ASSIGNMENT_FIELDS, _values_of(row), strict=True))
+
+
+def _as_update(row: Assignment, expected: str | None) -> Params:
+    values = _as_dict(row)
+    return values | {"row_id": values.pop("id"), "expected_container_id": expected}
+
+
+def _sweep(connection: Connection, host: str, missing: Iterable[tuple[str, str]]) -> None:
+    params = [{"row_id": row_id, "gone": container_id} for row_id, container_id in missing]
+    if params:
+        key = and_(CONTAINERS.c.host == host, CONTAINERS.c.id == bindparam("row_id"))
+        still_bound = CONTAINERS.c.container_id == bindparam("gone")
+        connection.execute(update(CONTAINERS).where(key, still_bound).values(state=MISSING), params)
+
+
+def _touch(connection: Connection, host: str, unseen: Sequence[str], listed_at: datetime) -> None:
+    # A row that no pass ever saw has no last-seen; it gets its first one with its first update.
+    seen = and_(CONTAINERS.c.host == host, CONTAINERS.c.state != MISSING, CONTAINERS.c.last_seen_at.is_not(None))
+    statement = update(CONTAINERS).where(seen).values(last_seen_at=listed_at)
+    connection.execute(statement.where(CONTAINERS.c.id.not_in(unseen)) if unseen else statement)
+
+
+def list_containers(
+    database: Database,
+    *,
+    host: str | None = None,
+    workload_id: str | None = None,
+    state: str | None = None,
+) -> list[ContainerRow]:
+    """Rows of the index by host and id; each given argument narrows the answer."""
+    statement = select(CONTAINERS).order_by(CONTAINERS.c.host, CONTAINERS.c.id)
+    wanted: Mapping[str, str | None] = {"host": host, "workload_id": workload_id, "state": state}
+    for column, value in wanted.items():
+        if value is not None:
+            statement = statement.where(CONTAINERS.c[column] == value)
+    with database.reading() as connection:
+        return [ContainerRow(**row._mapping) for row in connection.execute(statement)]
+
+
+def create_row(database: Database, host: str, row: Assignment) -> None:
+    """Pre-create the row of a container, as a deployer does for kind ``project`` (R9).
+
+    State and last-seen stay empty until a pass has listed the container.
+
+    :raises NotFound: the host is not registered.
+    :raises Conflict: the row id or the container id is taken.
+    """
+    with database.writing() as connection:
+        if connection.execute(select(HOSTS.c.id).where(HOSTS.c.id == host)).one_or_none() is None:
+            raise NotFound(f"host {host!r} is not in the store; a controller registers it at its first tick")
+        taken = connection.execute(
+            select(CONTAINERS.c.id).where(
+                CONTAINERS.c.host == host,
+                (CONTAINERS.c.id == row.id) | (CONTAINERS.c.container_id == row.container_id),
+            )
+        ).first()
+        if taken is not None:
+            raise Conflict(f"row {taken.id!r} of host {host!r} already holds this container or this id")
+        connection.execute(insert(CONTAINERS).values(_as_dict(row) | {"host": host}))

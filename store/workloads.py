@@ -1,0 +1,154 @@
+"""Workloads: what was declared, each under its own generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+
+from store.database import Database
+from store.errors import Conflict, NotFound, WorkloadConflict
+from store.records import MISSING, Workload, WorkloadKind
+from store.tables import CONTAINERS, REVISIONS, TRAFFIC_SPLITS, WORKLOADS
+
+_DECLARED = tuple(name for name in Workload.__slots__ if name not in ("id", "generation", "updated_at"))
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedWorkload:
+    """One workload after an apply. ``result`` is ``created``, ``updated`` or ``unchanged``."""
+
+    workload: Workload
+    result: str
+
+
+def read_catalog(connection: Connection, host: str) -> dict[str, Workload]:
+    """All workloads that this host may index, by id."""
+    statement = select(WORKLOADS).where(or_(WORKLOADS.c.host.is_(None), WORKLOADS.c.host == host))
+    return {row.id: _workload(row) for row in connection.execute(statement)}
+
+
+def list_workloads(database: Database) -> list[Workload]:
+    """All workloads by id."""
+    with database.reading() as connection:
+        return [_workload(row) for row in connection.execute(select(WORKLOADS).order_by(WORKLOADS.c.id))]
+
+
+def get_workload(database: Database, workload_id: str) -> Workload:
+    """One workload.
+
+    :raises NotFound: no such workload.
+    """
+    with database.reading() as connection:
+        return _get(connection, workload_id)
+
+
+def apply_workloads(
+    database: Database,
+    declared: Sequence[Workload],
+    now: datetime,
+    *,
+    expected_generation: int | None = None,
+) -> list[AppliedWorkload]:
+    """Create or overwrite all of ``declared``, or none of them.
+
+    Equal content leaves the generation as it is. Parents may be declared in any order.
+
+    :param expected_generation: of every workload given; 0 means "must not exist yet".
+    :raises WorkloadConflict: a current generation is another one.
+    :raises Conflict: a ref that another workload of the same kind has, or a kind that would change.
+    :raises NotFound: a parent that does not exist.
+    """
+    with database.writing() as connection:
+        return [_apply(connection, each, now, expected_generation) for each in _parents_first(connection, declared)]
+
+
+def _apply(connection: Connection, declared: Workload, now: datetime, expected: int | None) -> AppliedWorkload:
+    row = connection.execute(select(WORKLOADS).where(WORKLOADS.c.id == declared.id)).one_or_none()
+    current = _workload(row) if row is not None else None
+    generation = current.generation if current else 0
+    if expected is not None and expected != generation:
+        raise WorkloadConflict(declared.id, expected, generation)
+    _check_ref(connection, declared)
+    applied = replace(declared, generation=generation + 1, updated_at=now)
+    if current is None:
+        connection.execute(insert(WORKLOADS).values(_values(applied)))
+        return AppliedWorkload(applied, "created")
+    if all(getattr(current, name) == getattr(declared, name) for name in _DECLARED):
+        return AppliedWorkload(current, "unchanged")
+    if current.kind != declared.kind:
+        raise Conflict(
+            f"workload {declared.id!r} is of kind {current.kind}, not {declared.kind}; a kind never changes: "
+            f"delete the workload first, or choose another id"
+        )
+    connection.execute(update(WORKLOADS).where(WORKLOADS.c.id == declared.id).values(_values(applied)))
+    return AppliedWorkload(applied, "updated")
+
+
+def _check_ref(connection: Connection, declared: Workload) -> None:
+    statement = select(WORKLOADS.c.id).where(
+        WORKLOADS.c.kind == declared.kind, WORKLOADS.c.ref == declared.ref, WORKLOADS.c.id != declared.id
+    )
+    owner = connection.execute(statement).scalar()
+    if owner is not None:
+        raise Conflict(f"workload {declared.id!r}: ref {declared.ref!r} belongs to workload {owner!r}")
+
+
+def _parents_first(connection: Connection, declared: Sequence[Workload]) -> list[Workload]:
+    known = set(connection.execute(select(WORKLOADS.c.id)).scalars())
+    ordered: list[Workload] = []
+    waiting = list(declared)
+    while waiting:
+        ready = [each for each in waiting if each.parent is None or each.parent in known]
+        if not ready:
+            lost = waiting[0]
+            raise NotFound(f"workload {lost.id!r}: parent {lost.parent!r} does not exist, or is its own descendant")
+        ordered += ready
+        known.update(each.id for each in ready)
+        waiting = [each for each in waiting if each not in ready]
+    return ordered
+
+
+def delete_workload(database: Database, workload_id: str, *, force: bool = False) -> int:
+    """Delete a workload with its rows of the index; its containers are not touched. Returns the rows deleted.
+
+    :param force: also while rows say that its containers are there.
+    :raises NotFound: no such workload.
+    :raises Conflict: it has children, or containers that are not missing.
+    """
+    with database.writing() as connection:
+        _get(connection, workload_id)
+        child = connection.execute(select(WORKLOADS.c.id).where(WORKLOADS.c.parent == workload_id)).scalar()
+        if child is not None:
+            raise Conflict(f"workload {workload_id!r} is the parent of {child!r}; delete or move the child first")
+        rows = CONTAINERS.c.workload_id == workload_id
+        present = connection.execute(select(CONTAINERS.c.id).where(rows, CONTAINERS.c.state != MISSING)).all()
+        if present and not force:
+            raise Conflict(
+                f"workload {workload_id!r} has {len(present)} container(s) in the index, {present[0].id!r} among "
+                "them; remove them first, or use --force to forget them (the containers go on running)"
+            )
+        deleted = connection.execute(delete(CONTAINERS).where(rows)).rowcount
+        connection.execute(delete(TRAFFIC_SPLITS).where(TRAFFIC_SPLITS.c.workload_id == workload_id))
+        connection.execute(delete(REVISIONS).where(REVISIONS.c.workload_id == workload_id))
+        connection.execute(delete(WORKLOADS).where(WORKLOADS.c.id == workload_id))
+    return deleted
+
+
+def _get(connection: Connection, workload_id: str) -> Workload:
+    row = connection.execute(select(WORKLOADS).where(WORKLOADS.c.id == workload_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"workload {workload_id!r} is not in the store; `tallyd workload list` shows those that are")
+    return _workload(row)
+
+
+def _values(workload: Workload) -> dict[str, Any]:
+    return {name: getattr(workload, name) for name in Workload.__slots__} | {"kind": str(workload.kind)}
+
+
+def _workload(row: Row[Any]) -> Workload:
+    values = dict(row._mapping)
+    return Workload(**values | {"kind": WorkloadKind(values["kind"])})
