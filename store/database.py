@@ -61,8 +61,8 @@ class Database:
 
         :raises StoreError: see :func:`translated`.
         """
-        with translated(self), self.engine.connect() as connection:
-            connection = connection.execution_options(tallyd_writing=True)
+        with translated(self), self.engine.connect() as plain:
+            connection = plain.execution_options(tallyd_writing=True)
             with connection.begin():
                 yield connection
 
@@ -167,7 +167,7 @@ def _translate(database: Database, error: exc.SQLAlchemyError) -> StoreError:
 
 def _names_a_lost_table(cause: str) -> bool:
     return any(sign in cause for sign in ("no such table", "no such column", "does not exist")) and (
-        "database" not in cause.split("does not exist")[0]
+        "database" not in cause.split("does not exist", maxsplit=1)[0]
     )
 
 

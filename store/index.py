@@ -60,8 +60,9 @@ def apply_tick(
     with database.writing() as connection:
         _take_pass(connection, snapshot, engine_id, listed_at)
         writer = _RowWriter(connection, database.dialect, snapshot.host, listed_at)
-        writer.insert(change.inserted)
+        # Updates first: they free the containers that inserted rows bind.
         writer.update([(each.row, each.expected_container_id) for each in change.updated])
+        writer.insert(change.inserted)
         _sweep(connection, snapshot.host, change.missing)
         _touch(connection, snapshot.host, change.unseen, listed_at)
     return Applied(rejected=writer.rejected)
@@ -120,7 +121,7 @@ class _RowWriter:
                 self._connection.execute(statement, params)
         except _ROW_ERRORS as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            self.rejected[params.get("row_id", params.get("id", ""))] = cause
+            self.rejected[str(params.get("row_id") or params.get("id"))] = cause
 
 
 def _guarded_update() -> Update:

@@ -12,6 +12,6 @@ from store.tables import REVISIONS
 
 def count_revisions(database: Database) -> Counter[str]:
     """How many revisions are in each lifecycle state."""
-    statement = select(REVISIONS.c.state, func.count()).group_by(REVISIONS.c.state)
+    statement = select(REVISIONS.c.state, func.count().label("number")).group_by(REVISIONS.c.state)
     with database.reading() as connection:
-        return Counter({state: count for state, count in connection.execute(statement)})
+        return Counter({row.state: row.number for row in connection.execute(statement)})

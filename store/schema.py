@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, text
 
-from store.database import Database, translated
+from store.database import Database
 from store.errors import SchemaOutdated, StoreUnavailable
 
 LOCK_TIMEOUT_SECONDS = 60
@@ -49,11 +49,9 @@ def migrate(database: Database) -> bool:
     """
     if current_revision(database) == head_revision():
         return False
-    with _alone(database), translated(database), database.engine.connect() as connection:
-        connection = connection.execution_options(tallyd_writing=True)
-        with connection.begin():
-            _take_advisory_lock(connection)
-            return _upgrade(connection)
+    with _alone(database), database.writing() as connection:
+        _take_advisory_lock(connection)
+        return _upgrade(connection)
 
 
 def check_schema(database: Database) -> None:

@@ -112,15 +112,20 @@ def _parents_first(connection: Connection, declared: Sequence[Workload]) -> list
     return ordered
 
 
-def delete_workload(database: Database, workload_id: str, *, force: bool = False) -> int:
+def delete_workload(
+    database: Database, workload_id: str, *, force: bool = False, expected_generation: int | None = None
+) -> int:
     """Delete a workload with its rows of the index; its containers are not touched. Returns the rows deleted.
 
     :param force: also while rows say that its containers are there.
     :raises NotFound: no such workload.
+    :raises WorkloadConflict: its current generation is not the expected one.
     :raises Conflict: it has children, or containers that are not missing.
     """
     with database.writing() as connection:
-        _get(connection, workload_id)
+        current = _get(connection, workload_id).generation
+        if expected_generation not in (None, current):
+            raise WorkloadConflict(workload_id, expected_generation or 0, current)
         child = connection.execute(select(WORKLOADS.c.id).where(WORKLOADS.c.parent == workload_id)).scalar()
         if child is not None:
             raise Conflict(f"workload {workload_id!r} is the parent of {child!r}; delete or move the child first")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from controller.errors import EngineCallCancelled, EngineTimeout
 
@@ -23,7 +23,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._in_flight: set[Future[object]] = set()
+        self._in_flight: set[Future[Any]] = set()
         self._cancelled = False
 
     def run(self, operation: str, call: Callable[[Abandoned], T], timeout_seconds: float) -> T:
@@ -45,7 +45,7 @@ class Calls:
             return future.result()
         finally:
             with self._lock:
-                self._in_flight.discard(future)  # type: ignore[arg-type]
+                self._in_flight.discard(future)
 
     def cancel(self) -> None:
         """End all waiting, now and from now on."""
@@ -59,7 +59,7 @@ class Calls:
         with self._lock:
             if self._cancelled:
                 raise EngineCallCancelled(f"{operation}: not called, the controller stops")
-            self._in_flight.add(future)  # type: ignore[arg-type]
+            self._in_flight.add(future)
 
 
 def _fulfil(future: Future[T], call: Callable[[Abandoned], T]) -> None:

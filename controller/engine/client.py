@@ -6,9 +6,12 @@ that has no deadline, cannot be cancelled, and returns `None` for an answer of `
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 import orjson
@@ -122,6 +125,17 @@ class EngineClient:
             operating_system=str(said.get("Os", "")),
         )
 
+    def time(self) -> datetime:
+        """The engine's clock, to the second, from the header of its answer.
+
+        :raises EngineError: no answer, or none that tells the time.
+        """
+        said = self._get("ping", "/_ping").headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(said)
+        except ValueError as error:
+            raise EngineAnswerInvalid(f"ping: the engine's Date is {said!r}") from error
+
     def image_labels(self) -> dict[str, Mapping[str, str]]:
         """Labels baked into the local images, by image name (or id where it has none).
 
@@ -179,7 +193,10 @@ class EngineClient:
         if self._session is None:
             # A given version keeps docker-py from asking /version, which hangs while containerd does.
             session = APIClient(
-                base_url=self.endpoint.url, version="1.24", timeout=self._timeout, **self.endpoint.client_options
+                base_url=self.endpoint.url,
+                version="1.24",
+                timeout=math.ceil(self._timeout),
+                **self.endpoint.client_options,
             )
             session.trust_env = False  # an HTTP proxy from the environment is not for the engine
             self._session = session
@@ -214,7 +231,9 @@ class EngineClient:
 
 def _root(error: BaseException) -> BaseException:
     while isinstance(error, Exception):
-        inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, Exception)), None)
+        inner = (
+            error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, Exception)), None)
+        )
         if inner is None or inner is error:
             break
         error = inner

@@ -1,0 +1,1 @@
+"""The plugin door: what a workload is made of (sources) and what makes it deploy (triggers)."""

@@ -3,9 +3,9 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-import store.tables
+from store.tables import CONTAINERS
 
-assert store.tables.SQLModel is SQLModel
+assert CONTAINERS.metadata is SQLModel.metadata  # importing the tables fills the metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

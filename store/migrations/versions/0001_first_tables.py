@@ -89,9 +89,7 @@ def _create_containers() -> None:
         sa.Column("stage_id", sa.Text(), nullable=False, server_default=""),
         sa.Column("extra_json", sa.Text(), nullable=False, server_default="{}"),
     )
-    op.create_index(
-        "uq_containers_host_container_id", "containers", ["host", "container_id"], unique=True
-    )
+    op.create_index("uq_containers_host_container_id", "containers", ["host", "container_id"], unique=True)
     op.create_index("ix_containers_workload_id", "containers", ["workload_id"])
 
 

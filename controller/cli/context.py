@@ -1,0 +1,118 @@
+"""What every command needs: settings, store, engine; and how an error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import typer
+
+from controller.daemon import build_activation, open_store, register_host
+from controller.engine.client import EngineClient
+from controller.engine.endpoint import endpoint_from
+from controller.errors import TallydError, UsageError
+from controller.loop.tick import Activation
+from controller.plugins.registry import load_registry
+from controller.settings import LoadedSettings, Settings, load_settings
+from store.database import Database, open_database
+from store.schema import check_schema
+
+EXIT_ERROR, EXIT_USAGE, EXIT_DRIFT = 1, 2, 3
+
+
+class Output(StrEnum):
+    """Form of the data on stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One call of the program: the global flags as they were given."""
+
+    flags: dict[str, Any] = field(default_factory=dict)
+
+    def loaded(self, **more: Any) -> LoadedSettings:
+        """All settings, with flags of the command on top.
+
+        :raises SettingInvalid: a setting is wrong.
+        """
+        given = {name: value for name, value in more.items() if value is not None}
+        return load_settings({**self.flags, **given}, os.environ)
+
+    def settings(self, **more: Any) -> Settings:
+        """As :meth:`loaded`, without the origins."""
+        return self.loaded(**more).settings
+
+    @contextmanager
+    def store(self) -> Iterator[Database]:
+        """The store, brought up to date: for commands that write.
+
+        :raises StoreError: it cannot be used.
+        """
+        database = open_store(self.settings())
+        try:
+            yield database
+        finally:
+            database.close()
+
+    @contextmanager
+    def existing_store(self) -> Iterator[Database]:
+        """The store as it is: for commands that only read, and so make none.
+
+        :raises StoreError: it cannot be used, or there is none yet.
+        """
+        database = open_database(self.settings().database_url)
+        try:
+            check_schema(database)
+            yield database
+        finally:
+            database.close()
+
+    @contextmanager
+    def engine(self) -> Iterator[EngineClient]:
+        """The engine.
+
+        :raises SettingInvalid: its address is wrong.
+        """
+        client = EngineClient(endpoint_from(os.environ), timeout_seconds=self.settings().engine_timeout_seconds)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    @contextmanager
+    def activation(self, *, writes: bool) -> Iterator[Activation]:
+        """All that one pass works with."""
+        settings = self.settings()
+        opened = self.store() if writes else self.existing_store()
+        with opened as database, self.engine() as engine:
+            if writes:
+                register_host(database, settings, engine.endpoint.url)
+            yield build_activation(settings, database, engine, load_registry())
+
+
+def invocation(context: typer.Context) -> Invocation:
+    """The invocation that a command belongs to."""
+    found = context.find_object(Invocation)
+    assert found is not None
+    return found
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """Turn our errors into one message on stderr and an exit code."""
+    try:
+        yield
+    except UsageError as error:
+        typer.secho(f"tallyd: {error}", err=True, fg="red")
+        raise typer.Exit(EXIT_USAGE) from error
+    except TallydError as error:
+        typer.secho(f"tallyd: {error}", err=True, fg="red")
+        raise typer.Exit(EXIT_ERROR) from error

@@ -1,0 +1,115 @@
+"""`tallyd workload …`: what is declared."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from controller.cli.context import Output, invocation, told_errors
+from controller.cli.index import Format
+from controller.cli.render import emit, show, table_of
+from controller.daemon import CLOCK
+from controller.declared.manifests import parse_manifests, read_manifests
+from controller.loop.adopt import adopt_container
+from controller.plugins.registry import load_registry
+from controller.views import workload_view
+from store import workloads
+
+app = typer.Typer(no_args_is_help=True, help="Declare workloads, and look at those declared.")
+
+_COLUMNS = (
+    ("ID", "id"),
+    ("KIND", "kind"),
+    ("REF", "ref"),
+    ("SOURCE", "source"),
+    ("TRIGGER", "trigger"),
+    ("GEN", "generation"),
+)
+
+
+@app.command()
+def apply(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Option("--file", "-f", help="YAML file, folder, or - for stdin; repeatable.")],
+    output: Format = Output.TABLE,
+) -> None:
+    """Create or update workloads from manifests: all of them, or none when anything is wrong.
+
+    A manifest:
+
+        workloads:
+        - id: shop
+          kind: project          # project, site or stack
+          source: {kind: report}
+          trigger: {kind: manual}
+    """
+    called = invocation(context)
+    with told_errors():
+        prefix, registry = called.settings().label_prefix, load_registry()
+        paths = [path for path in files if str(path) != "-"]
+        declared = read_manifests(paths, registry, prefix)
+        if len(paths) < len(files):
+            declared += parse_manifests({"stdin": sys.stdin.read()}, registry, prefix)
+        with called.store() as database:
+            applied = workloads.apply_workloads(database, declared, CLOCK.now())
+    if output is Output.TABLE:
+        for each in applied:
+            typer.echo(
+                f"{each.result:9} {each.workload.kind} {each.workload.id} (generation {each.workload.generation})"
+            )
+    else:
+        emit([{"result": each.result} | workload_view(each.workload) for each in applied], output)
+
+
+@app.command("list")
+def list_(context: typer.Context, output: Format = Output.TABLE) -> None:
+    """List the declared workloads."""
+    with told_errors(), invocation(context).existing_store() as database:
+        views = [workload_view(each) for each in workloads.list_workloads(database)]
+    if output is Output.TABLE:
+        kinds = [view | {noun: view[noun] and view[noun]["kind"] for noun in ("source", "trigger")} for view in views]
+        show(table_of(kinds, _COLUMNS))
+    else:
+        emit(views, output)
+
+
+@app.command()
+def get(
+    context: typer.Context,
+    workload_id: Annotated[str, typer.Argument(metavar="ID")],
+    output: Format = Output.YAML,
+) -> None:
+    """Show one workload, in the shape of its manifest."""
+    with told_errors(), invocation(context).existing_store() as database:
+        emit(workload_view(workloads.get_workload(database, workload_id)), output)
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    workload_id: Annotated[str, typer.Argument(metavar="ID")],
+    force: Annotated[bool, typer.Option("--force", help="Also while it has containers; they go on running.")] = False,
+) -> None:
+    """Forget a workload and its rows of the index. Containers are never touched."""
+    with told_errors(), invocation(context).store() as database:
+        rows = workloads.delete_workload(database, workload_id, force=force)
+    typer.echo(f"deleted workload {workload_id} and {rows} row(s)")
+
+
+@app.command()
+def adopt(
+    context: typer.Context,
+    workload_id: Annotated[str, typer.Argument(metavar="WORKLOAD")],
+    container: Annotated[str, typer.Argument(help="Name, id, or the beginning of an id.")],
+) -> None:
+    """Give a container of a project its row.
+
+    A tick never invents rows of projects: otherwise any container could claim to belong to one. A deployer
+    makes them for what it starts; this makes one for what was started by other means.
+    """
+    with told_errors(), invocation(context).activation(writes=True) as activation:
+        row_id = adopt_container(activation, workload_id, container, CLOCK)
+    typer.echo(f"row {row_id} is filled by the next tick")

@@ -1,0 +1,195 @@
+"""A process's whole life on one screen: what is built, in which order it starts, and how it stops.
+
+The one place that builds clients, clocks and threads.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import structlog
+
+from controller import __version__
+from controller.engine.client import EngineClient
+from controller.engine.endpoint import endpoint_from
+from controller.http.server import HttpServer
+from controller.labels import LabelNames
+from controller.loop.converge import ConvergeLimits, Converger
+from controller.loop.publish import Narrator, publish_metrics
+from controller.loop.report import TickReport
+from controller.loop.schedule import Loop, LoopHooks, clamp_interval
+from controller.loop.status import LoopStatus
+from controller.loop.tick import Activation, Clock
+from controller.metrics import Metrics
+from controller.plugins.registry import Registry, load_registry
+from controller.settings import Settings
+from store import hosts
+from store.database import Database, open_database
+from store.records import Host
+from store.revisions import count_revisions
+from store.schema import migrate
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+log = structlog.get_logger(__name__)
+
+CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
+_SPARE_SECONDS = 30.0
+
+
+def open_store(settings: Settings) -> Database:
+    """Open the store and bring its schema up to date.
+
+    :raises StoreError: it cannot be used.
+    """
+    database = open_database(settings.database_url)
+    if migrate(database):
+        log.info("store migrated", url=database.display_url)
+    return database
+
+
+def register_host(database: Database, settings: Settings, endpoint: str, address: str = "") -> None:
+    """Make this host known to the store, with the interval that decides when its truth is stale."""
+    interval = clamp_interval(settings.interval_seconds)
+    hosts.register(database, Host(settings.host, endpoint=endpoint, address=address, interval_seconds=interval))
+
+
+def build_activation(settings: Settings, database: Database, engine: EngineClient, registry: Registry) -> Activation:
+    """All that one pass works with."""
+    limits = ConvergeLimits(
+        workers=settings.plugin_workers,
+        deadline_seconds=settings.plugin_deadline_seconds,
+        pass_seconds=min(settings.plugin_deadline_seconds * 1.25, clamp_interval(settings.interval_seconds)),
+    )
+    converger = Converger(registry, limits, chance=random.Random(), monotonic=CLOCK.monotonic)
+    return Activation(settings.host, LabelNames(settings.label_prefix), database, engine, converger)
+
+
+class Daemon:
+    """One running controller. Started once, stopped once; both can be repeated without harm."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Mapping[str, str],
+        reported: Callable[[TickReport], None] = lambda _report: None,
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.interval = clamp_interval(settings.interval_seconds)
+        self.status = LoopStatus(self.interval, CLOCK.monotonic)
+        self.registry = load_registry()
+        self._narrator = Narrator(log)
+        self._reported = reported
+        self._engine = EngineClient(
+            endpoint_from(environment),
+            timeout_seconds=settings.engine_timeout_seconds,
+            observer=self.metrics.observe_request,
+        )
+        self.database = open_store(settings)
+        self._activation = build_activation(settings, self.database, self._engine, self.registry)
+        hooks = LoopHooks(lambda: self._activation, self._record, self._cancel)
+        self.loop = Loop(hooks, CLOCK, settings.interval_seconds)
+        self._revisions = count_revisions(self.database)
+        self._http: HttpServer | None = None
+        self._stopped = threading.Event()
+
+    @property
+    def address(self) -> str:
+        """The URL of the HTTP port, once started."""
+        return self._http.url if self._http is not None else ""
+
+    def start(self) -> None:
+        """Open the port, then run the boot pass. Returns at once.
+
+        :raises StoreError: the store cannot be used.
+        :raises SettingInvalid: the port cannot be opened.
+        """
+        if self._http is not None:
+            return
+        if self.interval != self.settings.interval_seconds:
+            log.warning("interval clamped", asked=self.settings.interval_seconds, used=self.interval)
+        for name, reason in self.registry.broken.items():
+            log.error("plugin cannot be loaded", entry_point=name, reason=reason)
+        self._http = HttpServer(*self.settings.address, self._build_app)
+        register_host(self.database, self.settings, self._engine.endpoint.url, self._http.url)
+        log.info(
+            "starting",
+            version=__version__,
+            host=self.settings.host,
+            endpoint=self._engine.endpoint.url,
+            store=self.database.display_url,
+            address=self._http.url,
+        )
+        self.loop.start()
+        self._http.start()
+
+    def stop(self) -> None:
+        """Stop in reverse order; returns within about two seconds, whatever the engine or a plugin does (R3)."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        self.loop.stop()
+        if self._http is not None:
+            self._http.stop()
+        self._engine.close()
+        self.database.close()
+        log.info("stopped")
+
+    def run_until_signalled(self) -> None:
+        """Serve until SIGINT or SIGTERM, or until :meth:`stop` is called from elsewhere."""
+        ended = threading.Event()
+
+        def end(_signal: int, _frame: FrameType | None) -> None:
+            ended.set()
+
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, end)
+        self.start()
+        ended.wait()
+        self.stop()
+
+    @property
+    def longest_silence_seconds(self) -> float:
+        """How long an honest loop may show no life: its slowest pass, and something to spare."""
+        engine = 3 * self.settings.engine_timeout_seconds
+        return engine + self.settings.plugin_deadline_seconds * 1.25 + _SPARE_SECONDS
+
+    def _build_app(self) -> FastAPI:
+        from controller.http.app import HttpContext, build_app
+        from controller.http.auth import Access
+
+        token = self.settings.api_token
+        return build_app(
+            HttpContext(
+                host=self.settings.host,
+                label_prefix=self.settings.label_prefix,
+                database=self.database,
+                registry=self.registry,
+                loop=self.loop,
+                status=self.status,
+                metrics=self.metrics,
+                access=Access(token.get_secret_value() if token else None, self.settings.on_loopback),
+                now=CLOCK.now,
+                longest_silence_seconds=self.longest_silence_seconds,
+            )
+        )
+
+    def _cancel(self) -> None:
+        self._engine.cancel()
+        self._activation.converger.stop()
+
+    def _record(self, report: TickReport) -> None:
+        self.status.record(report)
+        self._narrator.tell(report)
+        publish_metrics(report, self.metrics, self._revisions)
+        if not self._stopped.is_set():
+            self._reported(report)

@@ -1,0 +1,75 @@
+"""YAML with places: every value of a document knows its line, and no key is silently lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from controller.errors import ManifestInvalid
+
+Path = Sequence[int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML document: its plain value, and the node tree that knows the lines."""
+
+    value: Any
+    node: yaml.Node
+
+    def line_of(self, path: Path) -> int:
+        """Line (from 1) of the value at ``path``, or of the nearest thing above it that is there."""
+        node = self.node
+        for step in path:
+            child = _child(node, step)
+            if child is None:
+                break
+            node = child
+        return int(node.start_mark.line) + 1
+
+
+def read_documents(text: str, source: str) -> list[Document]:
+    """All documents of a YAML text that are not empty.
+
+    :param source: name of the text, for messages.
+    :raises ManifestInvalid: it is not YAML, or a mapping has a key twice.
+    """
+    try:
+        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+        documents = list(yaml.safe_load_all(text))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ManifestInvalid(f"{source}:{line}: not YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ManifestInvalid(f"{source}: not YAML: {error}") from error
+    for node in nodes:
+        for twice in _repeated_keys(node):
+            raise ManifestInvalid(f"{source}:{twice.start_mark.line + 1}: key {twice.value!r} stands twice")
+    pairs = zip(documents, nodes, strict=True)
+    return [Document(value, node) for value, node in pairs if value is not None]
+
+
+def _child(node: yaml.Node, step: int | str) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        found: yaml.Node = node.value[step]
+        return found
+    return None
+
+
+def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    yield key
+                seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated_keys(item)

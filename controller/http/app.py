@@ -1,0 +1,116 @@
+"""Metrics, probes and API on one port. Reads what the loop left behind; the only thing it starts is a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import choose_encoder
+
+from controller import __version__
+from controller.errors import (
+    Conflict,
+    EngineCallCancelled,
+    NotFound,
+    StoreUnavailable,
+    TallydError,
+    UsageError,
+    WorkloadConflict,
+)
+from controller.http.api import ApiContext, build_api
+from controller.http.auth import Access
+from controller.loop.schedule import Loop
+from controller.loop.status import LoopStatus
+from controller.metrics import Metrics
+from controller.plugins.registry import Registry
+from store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class HttpContext:
+    """What the HTTP surface shows. ``longest_silence_seconds``: the loop is taken for hung after it."""
+
+    host: str
+    label_prefix: str
+    database: Database
+    registry: Registry
+    loop: Loop
+    status: LoopStatus
+    metrics: Metrics
+    access: Access
+    now: Callable[[], datetime]
+    longest_silence_seconds: float
+
+
+_STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
+    (WorkloadConflict, 412),
+    (NotFound, 404),
+    (Conflict, 409),
+    (UsageError, 422),
+    (StoreUnavailable, 503),
+    (EngineCallCancelled, 503),
+    (TallydError, 500),
+)
+
+
+def build_app(context: HttpContext) -> FastAPI:
+    """The application; nothing runs yet."""
+    app = FastAPI(
+        title="tallyd",
+        version=__version__,
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.add_exception_handler(TallydError, _tallyd_error)
+    app.include_router(build_api(_api_context(context)))
+    _add_probes(app, context)
+    return app
+
+
+def _api_context(context: HttpContext) -> ApiContext:
+    return ApiContext(
+        host=context.host,
+        label_prefix=context.label_prefix,
+        database=context.database,
+        registry=context.registry,
+        access=context.access,
+        now=context.now,
+        force=context.loop.force,
+    )
+
+
+def _add_probes(app: FastAPI, context: HttpContext) -> None:
+    @app.get("/-/healthy", tags=["probes"], summary="Is the loop alive? Touches neither engine nor store.")
+    def healthy() -> Response:
+        silence = context.loop.heartbeat_age_seconds
+        alive = silence <= context.longest_silence_seconds
+        body = {"healthy": alive, "heartbeat_age_seconds": round(silence, 3)}
+        return JSONResponse(body, 200 if alive else 503)
+
+    @app.get("/-/ready", tags=["probes"], summary="Can the index be relied on?")
+    def ready() -> Response:
+        why = context.status.not_ready_because()
+        listed_at = context.status.listed_at
+        body = {
+            "ready": not why,
+            "reasons": why,
+            "last_listed_at": listed_at.isoformat() if listed_at else None,
+        }
+        return JSONResponse(body, 503 if why else 200)
+
+    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics.")
+    def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(context.metrics.registry), media_type=content_type)
+
+
+def _tallyd_error(_request: Request, error: Exception) -> Response:
+    status = next(code for kind, code in _STATUS_OF_ERROR if isinstance(error, kind))
+    body: dict[str, object] = {"detail": str(error)}
+    if isinstance(error, WorkloadConflict):
+        body |= {"expected": error.expected, "current": error.current}
+    return JSONResponse(body, status)

@@ -1,0 +1,87 @@
+"""The HTTP port: opened at once, so that a taken one is a start error; served by a thread of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from controller.errors import SettingInvalid
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+_STOP_SECONDS = 1.0
+_IDLE_CONNECTION_SECONDS = 10
+_MOST_CONNECTIONS = 256
+
+
+class HttpServer:
+    """uvicorn on an open socket. The application is built on the server's thread: importing it takes a while,
+    and the first pass need not wait for that.
+    """
+
+    def __init__(self, host: str, port: int, build: Callable[[], FastAPI]) -> None:
+        """Open the port.
+
+        :raises SettingInvalid: it is taken, forbidden, or no address of this machine.
+        """
+        self._build = build
+        self._server: uvicorn.Server | None = None
+        self._stopping = threading.Event()
+        self._socket = _open(host, port)
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where the port is reached."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def start(self) -> None:
+        """Begin to serve; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port; requests in flight have one second."""
+        self._stopping.set()
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        import uvicorn
+
+        config = uvicorn.Config(
+            self._build(),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
+            timeout_graceful_shutdown=1,
+            limit_concurrency=_MOST_CONNECTIONS,
+            server_header=False,
+        )
+        self._server = uvicorn.Server(config)
+        if not self._stopping.is_set():
+            self._server.run(sockets=[self._socket])
+
+
+def _open(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingInvalid(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind(address)
+    except OSError as error:
+        opened.close()
+        hint = "; TALLYD_LISTEN takes another port" if error.errno == 98 else ""
+        raise SettingInvalid(f"cannot listen on {host}:{port}: {error.strerror}{hint}") from error
+    return opened

@@ -1,0 +1,189 @@
+"""When passes happen: at boot, by the timer, and when somebody forces one. One at a time, without backlog.
+
+One thread runs every pass; the timer (APScheduler) only asks for one, as everybody else does. That makes
+passes serial and requests that wait coalesce into one (R4). APScheduler lives on the wall clock, so a step
+back would silence it for as long (apscheduler#351); the thread's own monotonic wait notices and re-arms it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
+from datetime import UTC
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from controller.errors import EngineCallCancelled
+from controller.loop.report import TickOutcome, TickReport
+from controller.loop.tick import Activation, Clock, run_tick
+
+DEFAULT_INTERVAL_SECONDS = 30.0
+LONGEST_INTERVAL_SECONDS = 300.0
+STOP_SECONDS = 2.0
+SUPERSEDED_ATTEMPTS = 3
+_HEARTBEAT_SECONDS = 5.0
+_SILENT_INTERVALS = 1.5
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopHooks:
+    """What the loop needs from the process around it.
+
+    ``current`` is read once per pass; ``reported`` is told of every pass; ``cancel`` ends the engine call and
+    the plugin calls that are being waited for.
+    """
+
+    current: Callable[[], Activation]
+    reported: Callable[[TickReport], None]
+    cancel: Callable[[], None]
+
+
+def clamp_interval(seconds: float) -> float:
+    """The interval that is really used, in seconds (R1)."""
+    return DEFAULT_INTERVAL_SECONDS if seconds <= 0 else min(seconds, LONGEST_INTERVAL_SECONDS)
+
+
+def run_pass(activation: Activation, clock: Clock) -> TickReport:
+    """One pass; one that another process overtook is repeated on what that one left."""
+    report = run_tick(activation, clock)
+    for _ in range(SUPERSEDED_ATTEMPTS - 1):
+        if report.outcome is not TickOutcome.SUPERSEDED:
+            break
+        report = run_tick(activation, clock)
+    return report
+
+
+class Loop:
+    """The thread that runs all passes. Start and stop are idempotent; a stopped loop does not start again."""
+
+    def __init__(self, hooks: LoopHooks, clock: Clock, interval_seconds: float) -> None:
+        self._hooks = hooks
+        self._clock = clock
+        self._interval = clamp_interval(interval_seconds)
+        self._wakeup = threading.Condition()
+        self._asked = True  # the boot pass (R2)
+        self._waiting: Future[TickReport] | None = None
+        self._stopping = False
+        self._beat = clock.monotonic()
+        self._thread: threading.Thread | None = None
+        self._timer = BackgroundScheduler(timezone=UTC)
+
+    @property
+    def heartbeat_age_seconds(self) -> float:
+        """Seconds since the thread last showed life, for liveness."""
+        return self._clock.monotonic() - self._beat
+
+    def start(self) -> None:
+        """Run the boot pass at once; the timer begins after it."""
+        with self._wakeup:
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Cancel the call in flight, then wait for the thread, for two seconds at most (R3)."""
+        with self._wakeup:
+            self._stopping = True
+            waiting, self._waiting = self._waiting, None
+            self._wakeup.notify_all()
+        self._hooks.cancel()
+        _refuse(waiting)
+        if self._timer.running:
+            self._timer.shutdown(wait=False)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(STOP_SECONDS)
+            if self._thread.is_alive():
+                log.warning("loop did not end in time", seconds=STOP_SECONDS)
+
+    def request(self) -> None:
+        """Ask for a pass, without waiting for it."""
+        with self._wakeup:
+            self._asked = True
+            self._wakeup.notify_all()
+
+    def force(self, timeout_seconds: float) -> TickReport:
+        """Run one whole pass that begins after this call, and return its report (R4).
+
+        Calls that wait at the same time share one pass.
+
+        :raises TimeoutError: it did not end in time; it still will.
+        :raises EngineCallCancelled: the loop stops.
+        """
+        with self._wakeup:
+            if self._stopping:
+                raise EngineCallCancelled("no pass is run: the controller stops")
+            if self._waiting is None:
+                self._waiting = Future()
+            shared = self._waiting
+            self._asked = True
+            self._wakeup.notify_all()
+        return shared.result(timeout_seconds)
+
+    def _run(self) -> None:
+        while self._await_request():
+            with self._wakeup:
+                self._asked = False
+                waiting, self._waiting = self._waiting, None
+            report = self._run_one()
+            self._hooks.reported(report)
+            if waiting is not None:
+                waiting.set_result(report)
+            self._arm_timer()
+
+    def _run_one(self) -> TickReport:
+        began_at, activation = self._clock.now(), self._hooks.current()
+        try:
+            return run_pass(activation, self._clock)
+        except Exception as error:  # a tick ends here: it is counted, and the loop goes on (R2)
+            log.exception("tick failed by a defect of tallyd; please report it")
+            reason = f"{type(error).__name__}: {error}"
+            return TickReport(activation.host, TickOutcome.FAILED, began_at, errors=(reason,))
+        finally:
+            self._beat = self._clock.monotonic()
+
+    def _await_request(self) -> bool:
+        """Wait until a pass is asked for, or the timer has been silent for too long. False: stop."""
+        silent_at = self._clock.monotonic() + self._interval * _SILENT_INTERVALS
+        with self._wakeup:
+            while not self._asked and not self._stopping:
+                self._beat = self._clock.monotonic()
+                if self._beat >= silent_at:
+                    self._rearm_timer()
+                    break
+                self._wakeup.wait(min(_HEARTBEAT_SECONDS, silent_at - self._beat))
+            return not self._stopping
+
+    def _arm_timer(self) -> None:
+        with self._wakeup:
+            if self._timer.running or self._stopping:
+                return
+            self._timer.add_job(
+                self.request,
+                IntervalTrigger(seconds=self._interval),
+                id="tick",
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
+            self._timer.start()
+
+    def _rearm_timer(self) -> None:
+        log.warning("timer was silent, the wall clock was stepped back; timer re-armed", interval=self._interval)
+        if self._timer.running:
+            self._timer.reschedule_job("tick", trigger=IntervalTrigger(seconds=self._interval))
+
+
+def _refuse(waiting: Future[TickReport] | None) -> None:
+    if waiting is None:
+        return
+    try:
+        waiting.set_exception(EngineCallCancelled("no pass is run: the controller stops"))
+    except InvalidStateError:
+        return

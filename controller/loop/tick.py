@@ -1,0 +1,178 @@
+"""One pass, from the engine to the report: list → observe → dispatch → compare → write → converge (R5).
+
+`preview` is the same line, stopped before the write. Nothing is decided here: what looks like a decision
+belongs in a stage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+from controller.engine.client import Listing
+from controller.errors import (
+    EngineCallCancelled,
+    EngineError,
+    EngineRefused,
+    PassSuperseded,
+    StoreError,
+    TallydError,
+)
+from controller.labels import LabelNames
+from controller.loop.compare import compare
+from controller.loop.converge import Converger, malformed_faces, requests_for
+from controller.loop.dispatch import Dispatched, dispatch
+from controller.loop.observe import Observation, observe
+from controller.loop.report import TickOutcome, TickReport
+from store.database import Database
+from store.index import apply_tick, read_snapshot
+from store.records import MISSING, Assignment, Change, Snapshot
+
+
+class Lister(Protocol):
+    """The one thing that a pass wants of an engine."""
+
+    def list_containers(self) -> Listing:
+        """All containers, or an :class:`~controller.errors.EngineError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A ready-to-use set of what a pass works with; bound once per pass, never changed."""
+
+    host: str
+    names: LabelNames
+    database: Database
+    engine: Lister
+    converger: Converger
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Wall clock and monotonic clock, both passed in."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A pass up to the write: what would be done, and by what it was decided."""
+
+    snapshot: Snapshot
+    listing: Listing
+    observation: Observation
+    dispatched: Dispatched
+    change: Change
+    listed_at: datetime
+
+
+@dataclass(slots=True)
+class _Phases:
+    monotonic: Callable[[], float]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        began = self.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + self.monotonic() - began
+
+
+def preview(activation: Activation, clock: Clock, phases: _Phases | None = None) -> Preview:
+    """List, and work out the change. Writes nothing.
+
+    The store is read before the engine is asked: a row that is bound later cannot be swept by this listing
+    (R14), and none of that depends on a clock.
+
+    :raises EngineError: no complete listing.
+    :raises EngineRefused: another engine than the one this host is bound to.
+    :raises StoreError: the store cannot be read.
+    """
+    phases = phases or _Phases(clock.monotonic)
+    with phases.timed("read"):
+        snapshot = read_snapshot(activation.database, activation.host)
+    listed_at = clock.now()
+    with phases.timed("list"):
+        listing = activation.engine.list_containers()
+    if snapshot.engine_id not in ("", listing.engine_id):
+        raise EngineRefused(activation.host, snapshot.engine_id, listing.engine_id)
+    with phases.timed("dispatch"):
+        observation = observe(listing.items, activation.names)
+        dispatched = dispatch(observation.containers, snapshot, activation.names, observation.unreadable_ids)
+        change = compare(
+            snapshot,
+            dispatched.assignments,
+            observation.listed_ids,
+            may_sweep=observation.every_id_legible,
+        )
+    return Preview(snapshot, listing, observation, dispatched, change, listed_at)
+
+
+def run_tick(activation: Activation, clock: Clock) -> TickReport:
+    """One whole pass. What goes wrong is in the report; only a defect of ours is raised."""
+    began_at, began = clock.now(), clock.monotonic()
+    phases = _Phases(clock.monotonic)
+    try:
+        report = _pass(activation, clock, phases, began_at)
+    except TallydError as error:
+        report = TickReport(activation.host, _outcome_of(error), began_at, errors=(str(error),))
+    return _finished(report, clock.monotonic() - began, phases.seconds)
+
+
+def _pass(activation: Activation, clock: Clock, phases: _Phases, began_at: datetime) -> TickReport:
+    seen = preview(activation, clock, phases)
+    with phases.timed("write"):
+        applied = apply_tick(activation.database, seen.snapshot, seen.change, seen.listing.engine_id, seen.listed_at)
+    rows = rows_after(seen.snapshot, seen.change, applied.rejected)
+    workloads = seen.snapshot.workloads.values()
+    with phases.timed("plugins"):
+        requests = requests_for(workloads, rows.values(), activation.host)
+        reconciled = activation.converger.run_pass(requests)
+    rejected = [f"row {row_id!r} was refused by the store: {why}" for row_id, why in applied.rejected.items()]
+    return TickReport(
+        host=activation.host,
+        outcome=TickOutcome.COMPLETE,
+        began_at=began_at,
+        engine_id=seen.listing.engine_id,
+        listed=len(seen.listing.items),
+        matched=len(seen.dispatched.assignments),
+        change=seen.change,
+        ignored=seen.dispatched.ignored,
+        unreadable=seen.observation.unreadable,
+        reconciled=tuple(reconciled),
+        states=Counter((row.workload_kind, row.state) for row in rows.values()),
+        errors=(*rejected, *malformed_faces(workloads)),
+    )
+
+
+def rows_after(snapshot: Snapshot, change: Change, rejected: Mapping[str, str]) -> dict[str, Assignment]:
+    """This host's rows once the change is written; no second look at the store is needed."""
+    rows = dict(snapshot.rows)
+    written = [*change.inserted, *(each.row for each in change.updated)]
+    rows |= {row.id: row for row in written if row.id not in rejected}
+    rows |= {row_id: replace(rows[row_id], state=MISSING) for row_id, _ in change.missing}
+    return rows
+
+
+def _finished(report: TickReport, seconds: float, phases: Mapping[str, float]) -> TickReport:
+    return replace(report, duration_seconds=seconds, phases=dict(phases))
+
+
+def _outcome_of(error: TallydError) -> TickOutcome:
+    if isinstance(error, EngineCallCancelled):
+        return TickOutcome.CANCELLED
+    if isinstance(error, EngineError):
+        return TickOutcome.LISTING_FAILED
+    if isinstance(error, EngineRefused):
+        return TickOutcome.ENGINE_REFUSED
+    if isinstance(error, PassSuperseded):
+        return TickOutcome.SUPERSEDED
+    return TickOutcome.STORE_FAILED if isinstance(error, StoreError) else TickOutcome.FAILED

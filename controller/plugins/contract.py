@@ -1,0 +1,174 @@
+"""What a plugin is given and what it may answer. All that a plugin needs to import is here.
+
+A source is level-triggered: `reconcile` sees what was declared and what is there, as often as the loop likes,
+and must be safe to repeat (S3). It returns an outcome, or raises :class:`Retry` or :class:`Terminal`; anything
+else that it raises is a failure and is repeated with back-off (R15). The deployer's verbs join this contract
+as a second protocol, so that a source which only reports need not implement them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from controller.errors import PluginConfigInvalid
+from store.records import MISSING, Assignment, Workload, WorkloadKind
+
+__all__ = [
+    "MISSING",
+    "Assignment",
+    "JsonSchema",
+    "Outcome",
+    "PluginConfigInvalid",
+    "PublicFace",
+    "ReconcileRequest",
+    "Result",
+    "Retry",
+    "Source",
+    "Terminal",
+    "Trigger",
+    "TriggerEvent",
+    "TriggerIntent",
+    "Workload",
+    "WorkloadKind",
+    "parse_config",
+    "parse_faces",
+]
+
+JsonSchema = dict[str, Any]
+
+
+class Result(StrEnum):
+    """What a reconcile found or did."""
+
+    IN_SYNC = "in_sync"
+    DRIFT = "drift"
+    REPAIRED = "repaired"
+
+
+class PublicFace(BaseModel):
+    """One address at which a workload is reached from outside."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.*-]+$")
+    path: str = Field(default="/", pattern=r"^/")
+    port: int | None = Field(default=None, ge=1, le=65535)
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileRequest:
+    """One workload as declared, and its rows of this host's index as the last complete listing left them."""
+
+    workload: Workload
+    rows: Sequence[Assignment]
+    public_faces: Sequence[PublicFace]
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A plugin's answer. ``message`` is shown to people; empty when there is nothing to say."""
+
+    result: Result
+    message: str = ""
+
+
+class Retry(Exception):
+    """Not yet: ask again after this many seconds. Not a failure."""
+
+    def __init__(self, after_seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.after_seconds = after_seconds
+
+
+class Terminal(Exception):
+    """Asking again is useless until the workload's declaration changes."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What a workload is made of. Made once, without arguments; called from several threads."""
+
+    kind: str
+
+    def validate(self, config: Mapping[str, Any]) -> None:
+        """Check a workload's source configuration.
+
+        :raises PluginConfigInvalid: naming the key, the value and what is allowed.
+        """
+
+    def config_schema(self) -> JsonSchema:
+        """JSON Schema of the configuration, for forms and editors."""
+
+    def reconcile(self, request: ReconcileRequest) -> Outcome:
+        """Bring the workload to what was declared, or say what is in the way.
+
+        :raises Retry: to be asked again at a certain time.
+        :raises Terminal: to be asked again only after the declaration changed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerEvent:
+    """Something that happened and may concern a workload."""
+
+    kind: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerIntent:
+    """That a workload is to be deployed, and why."""
+
+    workload_id: str
+    reason: str
+
+
+@runtime_checkable
+class Trigger(Protocol):
+    """What makes a workload deploy."""
+
+    kind: str
+
+    def validate(self, config: Mapping[str, Any]) -> None:
+        """Check a workload's trigger configuration.
+
+        :raises PluginConfigInvalid: naming the key, the value and what is allowed.
+        """
+
+    def match(self, workload: Workload, event: TriggerEvent) -> TriggerIntent | None:
+        """Whether this event deploys this workload. Pure."""
+
+
+def parse_config(model: type[BaseModel], config: Mapping[str, Any]) -> Any:
+    """Validate a configuration against a pydantic model and return the model's instance.
+
+    :raises PluginConfigInvalid: one line a problem, with key, value and what is allowed.
+    """
+    try:
+        return model.model_validate(config)
+    except ValidationError as error:
+        allowed = ", ".join(sorted(model.model_fields)) or "no keys at all"
+        problems = (
+            f"{'.'.join(str(part) for part in each['loc']) or 'config'}: {each['msg']} (got {each['input']!r})"
+            for each in error.errors()
+        )
+        raise PluginConfigInvalid(f"{'; '.join(problems)}; allowed keys: {allowed}") from error
+
+
+_FACES = TypeAdapter(tuple[PublicFace, ...])
+
+
+def parse_faces(stored: object) -> tuple[tuple[PublicFace, ...], str]:
+    """Public faces as stored → faces and an empty text, or none and what is wrong with them (R15)."""
+    try:
+        return _FACES.validate_python(stored or ()), ""
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return (), f"public_faces{'.' + place if place else ''}: {first['msg']} (got {first['input']!r})"

@@ -1,0 +1,32 @@
+"""`manual`: a workload deploys when somebody says so, and at no other time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from controller.plugins.contract import TriggerEvent, TriggerIntent, Workload, parse_config
+
+
+class ManualOptions(BaseModel):
+    """There are none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ManualTrigger:
+    """Matches the event of kind ``manual`` that names the workload."""
+
+    kind = "manual"
+
+    def validate(self, config: Mapping[str, Any]) -> None:
+        """Check the options."""
+        parse_config(ManualOptions, config)
+
+    def match(self, workload: Workload, event: TriggerEvent) -> TriggerIntent | None:
+        """An intent if somebody named this workload."""
+        if event.kind != self.kind or event.payload.get("workload_id") != workload.id:
+            return None
+        return TriggerIntent(workload.id, str(event.payload.get("reason") or "asked for by hand"))

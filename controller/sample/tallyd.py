@@ -1,0 +1,102 @@
+"""The controller as a child process: its declarations made beforehand, then run until it or we are told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import yaml
+
+from controller.sample.containers import SITE, Sample
+from controller.sample.terminal import SampleUnavailable, run, say
+
+REPORT = {"kind": "report", "config": {}}
+MANUAL = {"kind": "manual"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tallyd:
+    """The `tallyd` command of this environment, with the settings that it runs under."""
+
+    environment: Mapping[str, str]
+
+    def call(self, *arguments: str) -> str:
+        """Run one command to its end.
+
+        :raises SampleUnavailable: it failed.
+        """
+        return run([_program(), *arguments], environment=self.environment)
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """Run the controller in the foreground, pass signals on to it, and return its exit code."""
+        child = subprocess.Popen([str(_program()), "run", *arguments], env={**os.environ, **self.environment})
+        with _forwarded_to(child):
+            code = child.wait()
+        return code if code >= 0 else 128 - code
+
+
+def manifest(sample: Sample) -> str:
+    """What the sample declares, as YAML."""
+    workloads = [
+        {"id": "shop", "name": "Shop", "kind": "project"},
+        {"id": "docs", "name": "Docs", "kind": "site", "ref": SITE},
+        {"id": "blog", "name": "Blog", "kind": "stack", "ref": sample.stack},
+    ]
+    declared = [{**workload, "source": dict(REPORT), "trigger": dict(MANUAL)} for workload in workloads]
+    return yaml.safe_dump({"workloads": declared}, sort_keys=False)
+
+
+@contextlib.contextmanager
+def declared(tallyd: Tallyd, sample: Sample, project_containers: Sequence[str]) -> Iterator[None]:
+    """The sample's workloads are declared inside the block, and forgotten after it.
+
+    :raises SampleUnavailable: the controller refused them.
+    """
+    path = sample.folder / "sample.yaml"
+    path.write_text(manifest(sample))
+    say(f"Declaring the sample's workloads with: tallyd workload apply -f {path}")
+    tallyd.call("workload", "apply", "-f", str(path))
+    try:
+        for container in project_containers:
+            tallyd.call("workload", "adopt", "shop", container)
+        yield
+    finally:
+        for workload in ("shop", "docs", "blog"):
+            try:
+                tallyd.call("workload", "delete", "--force", workload)
+            except SampleUnavailable as exc:
+                say(str(exc))
+
+
+def _program() -> Path:
+    return Path(sysconfig.get_path("scripts")) / "tallyd"
+
+
+@contextlib.contextmanager
+def _forwarded_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    def forward(number: int, _frame: FrameType | None) -> None:
+        # Ctrl-C went to the whole foreground group: the child has it, and a second one would hurry it.
+        if number != signal.SIGINT or not _in_foreground():
+            child.send_signal(number)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _in_foreground() -> bool:
+    try:
+        return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:
+        return False

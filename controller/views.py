@@ -1,0 +1,84 @@
+"""Records → the shapes that people and scripts read, the same in CLI and HTTP (O7)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from store.records import ContainerRow, Host, Workload
+
+
+def host_view(host: Host, now: datetime) -> dict[str, Any]:
+    """One host, with the age of our truth about it in seconds (R21)."""
+    age = host.age_seconds(now)
+    return {
+        "id": host.id,
+        "engine_id": host.engine_id,
+        "endpoint": host.endpoint,
+        "address": host.address,
+        "interval_seconds": host.interval_seconds,
+        "last_listed_at": _time(host.last_listed_at),
+        "age_seconds": None if age is None else round(age, 3),
+        "stale": host.stale(now),
+    }
+
+
+def container_views(rows: Iterable[ContainerRow], hosts: Iterable[Host], now: datetime) -> list[dict[str, Any]]:
+    """Rows of the index; ``stale`` where the row's host was not completely listed within three intervals."""
+    by_id = {host.id: host for host in hosts}
+    return [_container_view(row, by_id.get(row.host, Host(row.host)), now) for row in rows]
+
+
+def _container_view(row: ContainerRow, host: Host, now: datetime) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "host": row.host,
+        "workload_id": row.workload_id,
+        "workload_kind": row.workload_kind,
+        "role": row.role,
+        "container_id": row.container_id,
+        "name": row.name,
+        "image_ref": row.image_ref,
+        "image_id": row.image_id,
+        "state": row.state,
+        "health": row.health,
+        "port": row.port,
+        "ports": json.loads(row.ports),
+        "revision": row.revision,
+        "last_seen_at": _time(row.last_seen_at),
+        "listed_at": _time(host.last_listed_at),
+        "stale": host.stale(now),
+        "subdomain": row.subdomain,
+        "proxy_route_id": row.proxy_route_id,
+        "npm_proxy_id": row.npm_proxy_id,
+        "image_tag": row.image_tag,
+        "stage_id": row.stage_id,
+        "extra_json": row.extra_json,
+    }
+
+
+def workload_view(workload: Workload) -> dict[str, Any]:
+    """One workload, in the shape of its manifest, with its generation."""
+    return {
+        "id": workload.id,
+        "name": workload.name,
+        "kind": str(workload.kind),
+        "ref": workload.ref,
+        "source": _plugin_view(workload.source_kind, workload.source_config),
+        "trigger": _plugin_view(workload.trigger_kind, workload.trigger_config),
+        "public_faces": workload.public_faces,
+        "parent": workload.parent,
+        "host": workload.host,
+        "generation": workload.generation,
+        "updated_at": _time(workload.updated_at),
+    }
+
+
+def _plugin_view(kind: str, config: Any) -> dict[str, Any] | None:
+    return {"kind": kind, "config": dict(config)} if kind else None
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
