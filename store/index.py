@@ -31,7 +31,8 @@ Params = dict[str, Any]
 def read_snapshot(database: Database, host: str) -> Snapshot:
     """Read all that one pass needs: two statements, whatever the number of containers (P9).
 
-    :raises NotFound: the host is not registered.
+    A host that no controller has registered yet has no rows and pass number 0.
+
     :raises StoreError: the store cannot be read.
     """
     columns = [CONTAINERS.c[name] for name in _ASSIGNMENT_FIELDS]
@@ -41,7 +42,7 @@ def read_snapshot(database: Database, host: str) -> Snapshot:
         found = connection.execute(statement.where(HOSTS.c.id == host)).all()
         workloads = read_catalog(connection, host)
     if not found:
-        raise NotFound(f"host {host!r} is not in the store; a controller registers it at its first tick")
+        return Snapshot(host, 0, "", {}, workloads)
     rows = {row[2]: Assignment(*row[2:]) for row in found if row[2] is not None}
     return Snapshot(host, found[0][0], found[0][1], rows, workloads)
 
@@ -55,6 +56,7 @@ def apply_tick(
 
     :raises PassSuperseded: another pass was committed since the snapshot was read; nothing is written.
     :raises EngineRefused: the host is bound to another engine; nothing is written (R18).
+    :raises NotFound: the host is not registered.
     :raises StoreError: the store failed; nothing is written.
     """
     with database.writing() as connection:
@@ -78,6 +80,8 @@ def _take_pass(connection: Connection, snapshot: Snapshot, engine_id: str, liste
     if connection.execute(statement).rowcount == 1:
         return
     bound = connection.execute(select(HOSTS.c.engine_id).where(HOSTS.c.id == snapshot.host)).scalar()
+    if bound is None:
+        raise NotFound(f"host {snapshot.host!r} is not in the store; a controller registers it when it starts")
     if bound and bound != engine_id:
         raise EngineRefused(snapshot.host, bound, engine_id)
     raise PassSuperseded(f"host {snapshot.host!r}: a newer pass than {snapshot.pass_number} is in the store")

@@ -199,6 +199,10 @@ class Host:
         return None if self.last_listed_at is None else max(0.0, (now - self.last_listed_at).total_seconds())
 
     def stale(self, now: datetime) -> bool:
-        """Whether the last complete listing is more than three intervals old (R21)."""
-        age = self.age_seconds(now)
-        return age is None or age > 3 * self.interval_seconds
+        """Whether the last complete listing is more than three intervals old (R21), or as far in the future.
+
+        The latter is what a clock that was stepped back leaves behind: an age that nobody can tell.
+        """
+        if self.last_listed_at is None:
+            return True
+        return abs((now - self.last_listed_at).total_seconds()) > 3 * self.interval_seconds

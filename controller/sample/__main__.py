@@ -27,14 +27,14 @@ def main(arguments: Sequence[str]) -> int:
     folder.mkdir(exist_ok=True)
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_alone_in(folder))
-            endpoint = stack.enter_context(engine(folder))
-            tallyd = _prepare(stack, Docker(endpoint), folder)
-            # Runs before the clean-up that the stack already holds.
-            stack.callback(finish_in_peace)
-            return tallyd.run(arguments)
+            try:
+                stack.enter_context(_alone_in(folder))
+                endpoint = stack.enter_context(engine(folder))
+                return _prepare(stack, Docker(endpoint), folder).run(arguments)
+            finally:
+                finish_in_peace()
     except SampleUnavailable as exc:
-        say(f"{exc}.")
+        say(str(exc))
         return 1
     except Stopped as stopped:
         return stopped.code
@@ -58,8 +58,6 @@ def _tallyd(docker: Docker, database: Path) -> Tallyd:
     environment = {"DOCKER_HOST": docker.endpoint}
     if not {"TALLYD_DATABASE_URL", "TALLYD_DATABASE_URL_FILE"} & os.environ.keys():
         environment["TALLYD_DATABASE_URL"] = f"sqlite:///{database}"
-    exports = " ".join(f"{name}={value}" for name, value in environment.items())
-    say(f"To look at it from another terminal: export {exports}")
     return Tallyd(environment)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from controller.sample import packages
-from controller.sample.terminal import SampleUnavailable, run, say
+from controller.sample.terminal import SampleUnavailable, ending_with_us, run, say
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 START_SECONDS = 60.0
@@ -102,7 +102,7 @@ def _spawn(folder: Path, socket_path: Path) -> subprocess.Popen[bytes]:
     }
     with (folder / "dockerd.log").open("wb") as log:
         return subprocess.Popen(
-            ["dockerd", *(f"--{name}={setting}" for name, setting in flags.items())],
+            ending_with_us(["dockerd", *(f"--{name}={setting}" for name, setting in flags.items())]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -25,6 +25,8 @@ def provide_image(docker: Docker, folder: Path) -> tuple[str, bool]:
     """
     if docker.run("images", "--quiet", PULLED):
         return PULLED, False
+    if docker.run("images", "--quiet", IMPORTED):  # a killed run left it
+        return IMPORTED, True
     busybox = _static_busybox(folder)
     if busybox is None:
         say(f"Pulling the image {PULLED} for the sample")

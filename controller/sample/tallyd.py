@@ -16,7 +16,7 @@ from types import FrameType
 import yaml
 
 from controller.sample.containers import SITE, Sample
-from controller.sample.terminal import SampleUnavailable, run, say
+from controller.sample.terminal import SampleUnavailable, ending_with_us, run, say
 
 REPORT = {"kind": "report", "config": {}}
 MANUAL = {"kind": "manual"}
@@ -37,7 +37,10 @@ class Tallyd:
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run the controller in the foreground, pass signals on to it, and return its exit code."""
-        child = subprocess.Popen([str(_program()), "run", *arguments], env={**os.environ, **self.environment})
+        exports = " ".join(f"{name}={value}" for name, value in self.environment.items())
+        say(f"To look at it from another terminal: export {exports}")
+        command = ending_with_us([str(_program()), "run", *arguments])
+        child = subprocess.Popen(command, env={**os.environ, **self.environment})
         with _forwarded_to(child):
             code = child.wait()
         return code if code >= 0 else 128 - code

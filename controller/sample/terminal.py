@@ -6,6 +6,7 @@ Programs run in sessions of their own, so that Ctrl-C reaches this process alone
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,11 @@ class Stopped(BaseException):
 def say(sentence: str) -> None:
     """One line to stderr."""
     print(sentence, file=sys.stderr, flush=True)
+
+
+def ending_with_us(command: Sequence[str]) -> list[str]:
+    """The command, such that it gets SIGTERM when this process is killed and cannot stop it itself."""
+    return [*(("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()), *command]
 
 
 def run(
@@ -67,6 +73,7 @@ def stop_on_signals() -> None:
     """From now on SIGINT and SIGTERM raise `Stopped`."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        finish_in_peace()
         raise Stopped(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
