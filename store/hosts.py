@@ -14,7 +14,8 @@ from store.tables import HOSTS
 def register(database: Database, host: Host) -> None:
     """Make the host's row, or bring its endpoint, address and interval up to date.
 
-    Never touches the engine id, the pass number or the time of the last listing.
+    Never touches the engine id, the pass number or the time of the last listing. One without an address is a
+    single pass; it leaves what a controller, which has one, has registered.
     """
     values = {
         "id": host.id,
@@ -23,15 +24,16 @@ def register(database: Database, host: Host) -> None:
         "interval_seconds": host.interval_seconds,
     }
     with database.writing() as connection:
-        _upsert(connection, database.dialect, values)
+        _upsert(connection, database.dialect, values, only_without_address=not host.address)
 
 
-def _upsert(connection: Connection, dialect: str, values: dict[str, object]) -> None:
+def _upsert(connection: Connection, dialect: str, values: dict[str, object], *, only_without_address: bool) -> None:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     row = {"engine_id": "", "pass_number": 0} | values
     changed = {name: value for name, value in values.items() if name != "id"}
     statement = insert(HOSTS).values(row)
-    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed))
+    where = HOSTS.c.address == "" if only_without_address else None
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed, where=where))
 
 
 def list_hosts(database: Database) -> list[Host]:

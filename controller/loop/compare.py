@@ -38,7 +38,7 @@ def compare(
         inserted=tuple(inserted),
         updated=tuple(_release(row) for row in released) + tuple(updated),
         missing=tuple((row.id, row.container_id or "") for row in unlisted) if may_sweep else (),
-        unseen=tuple(protected if may_sweep else protected + [row.id for row in unlisted]),
+        unseen=tuple(protected + [row.id for row in unlisted]),
         unchanged=unchanged,
         recovered=recovered,
     )

@@ -20,6 +20,11 @@ MAX_LABEL_VALUE_CHARACTERS = 65_536
 MAX_KEY_CHARACTERS = 512
 """Cap of what can become part of a row's key: our labels, Compose's, the container's name."""
 
+_STATES = {"exited": "stopped", "dead": "stopped"}
+"""The engine's words for one state of ours (R13); every other word is taken as it is, also one not known yet."""
+
+_LAST_PORT = 65_535
+
 _HEALTH_IN_STATUS = (
     ("(healthy)", "healthy"),
     ("(unhealthy)", "unhealthy"),
@@ -85,6 +90,8 @@ def _container(item: object, names: LabelNames) -> Container:
     name = _name(item.get("Names"))
     if _is_ours(labels, names):
         _check_labels(labels, names)
+    else:
+        labels = {label: value for label, value in labels.items() if isinstance(value, str)}
     state = _text(item, "State")
     port, ports = _ports(item.get("Ports"))
     get = labels.get
@@ -93,7 +100,7 @@ def _container(item: object, names: LabelNames) -> Container:
         name=name,
         image_ref=_text(item, "Image"),
         image_id=_text(item, "ImageID", optional=True),
-        state=state,
+        state=_STATES.get(state, state),
         health=_health(item),
         port=port,
         ports=ports,
@@ -202,9 +209,13 @@ def _ports(listed: object) -> tuple[int, str]:
             )
             for each in listed
         )
-    except (KeyError, TypeError, ValueError):
+        as_objects = [
+            {"private": private, "type": protocol, "ip": ip, "public": public}
+            for private, protocol, ip, public in ports
+        ]
+        text = orjson.dumps(as_objects).decode()
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _CannotRead("Ports holds an entry without a port number") from None
-    as_objects = [
-        {"private": private, "type": protocol, "ip": ip, "public": public} for private, protocol, ip, public in ports
-    ]
-    return ports[0][0], orjson.dumps(as_objects).decode()
+    if not 0 <= ports[0][0] <= ports[-1][0] <= _LAST_PORT:
+        raise _CannotRead(f"Ports holds a port number outside 0 to {_LAST_PORT}")
+    return ports[0][0], text
