@@ -9,7 +9,8 @@
 # Without internet, put wheels into a folder wheels/ beside this file and add --build-arg PIP_NO_INDEX=1; see
 # docs/install/image.md. PIP_INDEX_URL names a mirror; do not put a password there, it stays in the build's history.
 ARG BASE_IMAGE
-FROM ${BASE_IMAGE:?set it with --build-arg BASE_IMAGE=…, an image with Python 3.11 or later, pinned by digest} AS build
+# (A message in a FROM may have no spaces.)
+FROM ${BASE_IMAGE:?give_--build-arg_BASE_IMAGE=python:3.11-slim@sha256:DIGEST} AS build
 ARG PIP_INDEX_URL
 ARG PIP_NO_INDEX
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
@@ -23,7 +24,7 @@ RUN python3 -m venv tools \
         --only-binary :all: --find-links wheels --requirement wheels/requirements.lock
 
 # What builds our wheel is locked as well.
-RUN awk '/^[a-z0-9]/ { keep = /^(hatchling|packaging|pathspec|pluggy|trove-classifiers)==/ } keep' \
+RUN awk '/^[a-z0-9]/ { keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } keep' \
         wheels/requirements-dev.lock >build.lock \
  && tools/bin/pip install --quiet --require-hashes --only-binary :all: --find-links wheels --requirement build.lock
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Update, and_, bindparam, exc, insert, select, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, exc, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from store.database import Database
@@ -28,6 +28,16 @@ _ROW_ERRORS = (exc.DataError, exc.IntegrityError, UnicodeError)
 Params = dict[str, Any]
 
 
+def _snapshot_of_a_host() -> Select[Any]:
+    columns = [CONTAINERS.c[name] for name in _ASSIGNMENT_FIELDS]
+    joined = HOSTS.outerjoin(CONTAINERS, CONTAINERS.c.host == HOSTS.c.id)
+    statement = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(joined)
+    return statement.where(HOSTS.c.id == bindparam("host"))
+
+
+_SNAPSHOT = _snapshot_of_a_host()
+
+
 def read_snapshot(database: Database, host: str) -> Snapshot:
     """Read all that one pass needs: two statements, whatever the number of containers (P9).
 
@@ -35,11 +45,8 @@ def read_snapshot(database: Database, host: str) -> Snapshot:
 
     :raises StoreError: the store cannot be read.
     """
-    columns = [CONTAINERS.c[name] for name in _ASSIGNMENT_FIELDS]
-    joined = HOSTS.outerjoin(CONTAINERS, CONTAINERS.c.host == HOSTS.c.id)
-    statement = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(joined)
     with database.reading() as connection:
-        found = connection.execute(statement.where(HOSTS.c.id == host)).all()
+        found = connection.execute(_SNAPSHOT, {"host": host}).all()
         workloads = read_catalog(connection, host)
     if not found:
         return Snapshot(host, 0, "", {}, workloads)
@@ -98,6 +105,8 @@ class _RowWriter:
         self.rejected: dict[str, str] = {}
 
     def insert(self, rows: Sequence[Assignment]) -> None:
+        if not rows:
+            return
         make = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
         statement = make(CONTAINERS)
         overwritten = {name: statement.excluded[name] for name in OBSERVED_COLUMNS}

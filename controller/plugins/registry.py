@@ -53,7 +53,7 @@ def _load(group: str, protocol: type[P], broken: dict[str, str]) -> dict[str, P]
     for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
         try:
             plugin = _make(entry, protocol)
-        except Exception as error:  # noqa: BLE001  # a stranger's code ends here; the reason is kept and shown
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code ends here; the reason is shown
             broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
         else:
             found[plugin.kind] = plugin

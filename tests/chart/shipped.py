@@ -1,7 +1,6 @@
 """The image, built as a user builds it on a real engine from a base that Debian's debootstrap made.
 
-A pytest plugin, so that all tests of one run share one build: `pytest_plugins = ["tests.chart.shipped"]`. The base
-and the locked wheels are kept in the cache folder of the user; no image registry is asked.
+The base and the locked wheels are kept in the cache folder of the user; no image registry is asked.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from filelock import FileLock
 
 from tests.chart.components import program
@@ -33,10 +30,17 @@ IMAGE = "tallyd:test"
 CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "pyproject.toml", "controller", "store")
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 # What the Dockerfile takes from the development lock.
-BACKEND = ("hatchling", "packaging", "pathspec", "pluggy", "trove-classifiers")
+BACKEND = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
 # Decoys: a build must send neither to the engine.
 SECRETS = (".env", "charts/secret.yaml")
-UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists")
+UNUSED = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+)
 DEBOOTSTRAP_SECONDS = 600
 BUILD_SECONDS = 300
 
@@ -53,33 +57,6 @@ class Shipped:
     def docker(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """The `docker` command on that engine, whatever comes of it."""
         return docker(self.engine, *arguments, stdin=stdin)
-
-
-@pytest.fixture(scope="session")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
-    """The image of this working tree, on an engine of its own."""
-    context = tmp_path_factory.mktemp("context")
-    fill_context(context)
-    base = base_archive()
-    engine = PrivateEngine()
-    engine.start()
-    try:
-        imported = docker(engine, "import", str(base), BASE)
-        assert imported.returncode == 0, imported.stderr
-        built = build(engine, context, "--build-arg", f"BASE_IMAGE={BASE}", "--build-arg", "REVISION=abc123")
-        assert built.returncode == 0, built.stdout[-4000:] + built.stderr[-4000:]
-        yield Shipped(engine, IMAGE, built.stdout, context)
-    finally:
-        engine.stop()
-
-
-@pytest.fixture(scope="session")
-def image_archive(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image as `docker save` writes it, for another engine."""
-    path = tmp_path_factory.mktemp("image") / "tallyd.tar"
-    saved = shipped.docker("save", "--output", str(path), IMAGE)
-    assert saved.returncode == 0, saved.stderr
-    return path
 
 
 def docker(engine: PrivateEngine, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

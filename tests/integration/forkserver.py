@@ -76,6 +76,7 @@ def become(order: dict[str, object], descriptors: list[int], connection: socket.
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(order["environment"])  # type: ignore[call-overload]
+    sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     os.chdir(str(order["folder"]))
     sys.argv = list(order["argv"])  # type: ignore[call-overload]
 

@@ -89,15 +89,18 @@ def _codes(data: bytes, width: int, *, absent_below: int) -> list[int]:
     return [int.from_bytes(piece[1:], "little") for piece in pieces if piece[0] >= absent_below]
 
 
-def _scene(containers: bytes, rows: bytes) -> Scene:
+_CONTAINER_BYTES = 4 * MOST
+_ROW_BYTES = 3 * 6
+
+
+def _scene(data: bytes) -> Scene:
     # One of the containers may be listed and illegible.
-    all_of_them = _containers(_codes(containers[1:], 4, absent_below=100))
-    hidden = containers[0] - 1
+    all_of_them = _containers(_codes(data[1 : 1 + _CONTAINER_BYTES], 4, absent_below=100))
+    hidden = data[0] % 16 - 1
     illegible = frozenset({all_of_them[hidden].id}) if 0 <= hidden < len(all_of_them) else frozenset()
     readable = tuple(each for each in all_of_them if each.id not in illegible)
-    return Scene(readable, illegible, _snapshot(_codes(rows, 3, absent_below=100)))
+    return Scene(readable, illegible, _snapshot(_codes(data[1 + _CONTAINER_BYTES :], 3, absent_below=100)))
 
 
-SCENES: st.SearchStrategy[Scene] = st.builds(
-    _scene, st.binary(min_size=1 + 4 * MOST, max_size=1 + 4 * MOST), st.binary(min_size=3 * 6, max_size=3 * 6)
-)
+_LENGTH = 1 + _CONTAINER_BYTES + _ROW_BYTES
+SCENES: st.SearchStrategy[Scene] = st.binary(min_size=_LENGTH, max_size=_LENGTH).map(_scene)
