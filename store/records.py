@@ -149,6 +149,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """Which engine answered, when it was asked, and whether it was asked for everything (R21)."""
+
+    engine_id: str
+    at: datetime
+    completely: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
     """What a write did. ``rejected`` maps the id of each row that the store refused to the reason (R14)."""
 

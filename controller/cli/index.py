@@ -13,12 +13,16 @@ from rich.live import Live
 from controller.cli.context import EXIT_DRIFT, EXIT_ERROR, Invocation, Output, invocation, told_errors
 from controller.cli.render import age, cell, emit, show, table_of
 from controller.daemon import CLOCK
+from controller.errors import NotFound
+from controller.http.control import ask_for_pass
+from controller.logs import escape_controls
 from controller.loop.explain import explain_container, find_container
-from controller.loop.report import TickReport
+from controller.loop.report import TickOutcome
 from controller.loop.schedule import run_pass
 from controller.loop.tick import Preview, preview
 from controller.views import container_views, host_view
 from store import hosts, index
+from store.leases import find_leader
 from store.records import MISSING
 
 Format = Annotated[Output, typer.Option("--output", "-o", help="Form of the data on stdout.")]
@@ -39,29 +43,46 @@ _TROUBLE_FIRST = {MISSING: 0, "dead": 1, "restarting": 2, "exited": 3, "removing
 def tick(context: typer.Context, output: Format = Output.TABLE) -> None:
     """Run one pass now: list the containers, update the index, run the plugins.
 
-    Exits 0 when the index is true afterwards, 1 when the pass failed (and then wrote nothing).
+    Where a controller runs on this host, it is asked to do it. Exits 0 when the index is true afterwards, 1 when
+    the pass failed (and then wrote nothing).
     """
-    with told_errors(), invocation(context).activation(writes=True) as activation:
-        report = run_pass(activation, CLOCK)
+    called = invocation(context)
+    with told_errors():
+        report = _ask_leader(called) or _run_here(called)
     if output is Output.TABLE:
         _show_report(report)
     else:
-        emit(report.as_dict(), output)
-    if not report.complete:
+        emit(report, output)
+    if report["outcome"] != TickOutcome.COMPLETE:
         raise typer.Exit(EXIT_ERROR)
 
 
-def _show_report(report: TickReport) -> None:
-    if report.complete:
-        typer.echo(f"{report.summary} ({report.duration_seconds:.3f} s)")
-    for reason, count in report.ignored_by_reason.items():
+def _ask_leader(called: Invocation) -> dict[str, Any] | None:
+    with called.store() as database:
+        try:
+            leader = find_leader(database, called.settings().host)
+        except NotFound:
+            return None
+    return ask_for_pass(leader) if leader.control_token and leader.seconds_left > 0 else None
+
+
+def _run_here(called: Invocation) -> dict[str, Any]:
+    with called.activation(writes=True) as activation:
+        return run_pass(activation, CLOCK).as_dict()
+
+
+def _show_report(report: Mapping[str, Any]) -> None:
+    if report["outcome"] == TickOutcome.COMPLETE:
+        typer.echo(f"{report['summary']} ({report['duration_seconds']:.3f} s)")
+    for reason, count in report["ignored"].items():
         typer.echo(f"  ignored: {count} {reason}")
-    for broken in report.unreadable:
-        typer.echo(f"  unreadable: {broken.container_id or 'no id'}: {broken.reason}")
-    for done in report.reconciled:
-        typer.echo(f"  {done.workload_id}: {done.result}{': ' + done.message if done.message else ''}")
-    for text in report.errors:
-        typer.secho(f"tallyd: {text}", err=True, fg="red")
+    for broken in report["unreadable_containers"]:
+        typer.echo(f"  unreadable: {broken['container_id'] or 'no id'}: {escape_controls(broken['reason'])}")
+    for done in report["workloads"]:
+        told = f": {escape_controls(done['message'])}" if done["message"] else ""
+        typer.echo(f"  {done['workload_id']}: {done['result']}{told}")
+    for text in report["errors"]:
+        typer.secho(f"tallyd: {escape_controls(text)}", err=True, fg="red")
 
 
 def plan(context: typer.Context, output: Format = Output.TABLE) -> None:

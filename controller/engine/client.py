@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -89,12 +89,16 @@ class EngineClient:
         self._api_version: str | None = None
         self._identified: tuple[object, str] | None = None
 
-    def list_containers(self) -> Listing:
-        """All containers of the engine, in any state, with the id of the engine that answered.
+    def list_containers(self, only: Collection[str] | None = None) -> Listing:
+        """The containers of the engine, in any state, with the id of the engine that answered.
 
+        :param only: whole container ids to look for; all containers without it.
         :raises EngineError: no complete and well-formed answer; nothing may be concluded from it (R6).
         """
-        answer = self._get("list", "/containers/json", {"all": 1})
+        params: dict[str, str | int] = {"all": 1}
+        if only is not None:
+            params["filters"] = orjson.dumps({"id": sorted(only)}).decode()
+        answer = self._get("list" if only is None else "list_some", "/containers/json", params)
         items = _parse(answer.body, "list", list)
         return Listing(tuple(items), self._engine_id(answer.connection))
 

@@ -44,7 +44,7 @@ def build_api(context: ApiContext) -> APIRouter:
 
     @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.")
     def tick(request: Request) -> dict[str, Any]:
-        context.access.check_write(request)
+        context.access.check_pass(request)
         return context.force(FORCED_PASS_SECONDS).as_dict()
 
     return router

@@ -1,4 +1,4 @@
-"""When passes happen: at boot, by the timer, and when somebody forces one. One at a time, without backlog.
+"""When passes happen: at boot, by the timer, by events, and when somebody forces one. One at a time, no backlog.
 
 One thread runs every pass; the timer (APScheduler) only asks for one, as everybody else does. That makes
 passes serial and requests that wait coalesce into one (R4). APScheduler lives on the wall clock, so a step
@@ -19,11 +19,15 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from controller.errors import EngineCallCancelled
 from controller.loop.report import TickOutcome, TickReport
+from controller.loop.targeted import MOST_CONTAINERS, run_targeted
 from controller.loop.tick import Activation, Clock, run_tick
 
 DEFAULT_INTERVAL_SECONDS = 30.0
 LONGEST_INTERVAL_SECONDS = 300.0
 STOP_SECONDS = 2.0
+COALESCE_SECONDS = 0.002
+"""How long the first event waits for those that come with it; what comes during a pass waits for its end."""
+
 SUPERSEDED_ATTEMPTS = 3
 _HEARTBEAT_SECONDS = 5.0
 _SILENT_INTERVALS = 1.5
@@ -68,9 +72,10 @@ class Loop:
         self._interval = clamp_interval(interval_seconds)
         self._wakeup = threading.Condition()
         self._asked = True  # the boot pass (R2)
+        self._touched: set[str] = set()
         self._waiting: Future[TickReport] | None = None
         self._stopping = False
-        self._beat = clock.monotonic()
+        self._beat = self._last_full = clock.monotonic()
         self._thread: threading.Thread | None = None
         self._timer = BackgroundScheduler(timezone=UTC)
 
@@ -108,6 +113,17 @@ class Loop:
             self._asked = True
             self._wakeup.notify_all()
 
+    def touch(self, container_id: str) -> None:
+        """Something happened to this container: have it looked at soon (R20)."""
+        with self._wakeup:
+            self._touched.add(container_id)
+            self._wakeup.notify_all()
+
+    @property
+    def somebody_waits(self) -> bool:
+        """Whether the next pass is asked for already."""
+        return self._asked or bool(self._touched) or self._stopping
+
     def force(self, timeout_seconds: float) -> TickReport:
         """Run one whole pass that begins after this call, and return its report (R4).
 
@@ -129,17 +145,24 @@ class Loop:
     def _run(self) -> None:
         while self._await_request():
             with self._wakeup:
+                full = self._asked or len(self._touched) > MOST_CONTAINERS
+                touched, self._touched = self._touched, set()
                 self._asked = False
                 waiting, self._waiting = self._waiting, None
-            report = self._run_one()
+            report = self._run_one(None if full else touched)
             self._hooks.reported(report)
             if waiting is not None:
                 waiting.set_result(report)
-            self._arm_timer()
+            if full:
+                self._arm_timer()
+            elif not report.complete and report.outcome is not TickOutcome.STANDBY:
+                self.request()  # what the events said is not in the index; a full pass finds it
 
-    def _run_one(self) -> TickReport:
+    def _run_one(self, touched: set[str] | None) -> TickReport:
         began_at, activation = self._clock.now(), self._hooks.current()
         try:
+            if touched is not None:
+                return run_targeted(activation, self._clock, touched)
             return run_pass(activation, self._clock)
         except Exception as error:  # a tick ends here: it is counted, and the loop goes on (R2)
             log.exception("tick failed by a defect of tallyd; please report it")
@@ -147,17 +170,22 @@ class Loop:
             return TickReport(activation.host, TickOutcome.FAILED, began_at, errors=(reason,))
         finally:
             self._beat = self._clock.monotonic()
+            if touched is None:
+                self._last_full = self._beat
 
     def _await_request(self) -> bool:
         """Wait until a pass is asked for, or the timer has been silent for too long. False: stop."""
-        silent_at = self._clock.monotonic() + self._interval * _SILENT_INTERVALS
+        silent_at = self._last_full + self._interval * _SILENT_INTERVALS
         with self._wakeup:
-            while not self._asked and not self._stopping:
+            while not self.somebody_waits:
                 self._beat = self._clock.monotonic()
                 if self._beat >= silent_at:
                     self._rearm_timer()
+                    self._asked = True
                     break
                 self._wakeup.wait(min(_HEARTBEAT_SECONDS, silent_at - self._beat))
+            if self._touched and not self._asked and not self._stopping:
+                self._wakeup.wait(COALESCE_SECONDS)
             return not self._stopping
 
     def _arm_timer(self) -> None:
