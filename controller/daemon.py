@@ -235,7 +235,7 @@ class Daemon:
 
     def _build_watch(self) -> Watch:
         hooks = WatchHooks(
-            connected=lambda connected: self.metrics.event_stream_connected.set(connected),
+            connected=self.metrics.event_stream_connected.set,
             received=lambda action: self.metrics.events.labels(action).inc(),
             touched=self.loop.touch,
             resync=self.loop.request,

@@ -29,15 +29,17 @@ _ROW_ERRORS = (exc.DataError, exc.IntegrityError, UnicodeError)
 Params = dict[str, Any]
 
 
-def read_snapshot(database: Database, host: str) -> Snapshot:
+def read_snapshot(database: Database, host: str, before: Snapshot | None = None) -> Snapshot:
     """Read all that one pass needs: two statements, whatever the number of containers (P9).
 
     A host that no controller has registered yet has no rows and pass number 0.
 
+    :param before: an earlier snapshot; where nothing changed since, its records are given again.
+
     :raises StoreError: the store cannot be read.
     """
     with database.reading() as connection:
-        snapshot = _read_rows(connection, host, CONTAINERS.c.host == HOSTS.c.id)
+        snapshot = _read_rows(connection, host, CONTAINERS.c.host == HOSTS.c.id, before)
         return replace(snapshot, workloads=read_catalog(connection, host))
 
 
@@ -77,7 +79,9 @@ def read_workload_rows(database: Database, host: str, workload_ids: Collection[s
         return list(_read_rows(connection, host, of_them).rows.values())
 
 
-def _read_rows(connection: Connection, host: str, wanted: ColumnElement[bool]) -> Snapshot:
+def _read_rows(
+    connection: Connection, host: str, wanted: ColumnElement[bool], before: Snapshot | None = None
+) -> Snapshot:
     columns = [CONTAINERS.c[name] for name in _ASSIGNMENT_FIELDS]
     statement = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(
         HOSTS.outerjoin(CONTAINERS, wanted)
@@ -85,8 +89,10 @@ def _read_rows(connection: Connection, host: str, wanted: ColumnElement[bool]) -
     found = connection.execute(statement.where(HOSTS.c.id == host)).all()
     if not found:
         return Snapshot(host, 0, "", {}, {})
-    rows = {row[2]: Assignment(*row[2:]) for row in found if row[2] is not None}
-    return Snapshot(host, found[0][0], found[0][1], rows, {})
+    read = [row[2:] for row in found if row[2] is not None]
+    same = before is not None and before.read == read
+    rows = before.rows if before is not None and same else {row[0]: Assignment(*row) for row in read}
+    return Snapshot(host, found[0][0], found[0][1], rows, {}, read)
 
 
 def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: Listed, lease: Lease) -> Applied:

@@ -17,7 +17,7 @@ from controller.loop.converge import Reconciled, requests_for
 from controller.loop.dispatch import Claim, catalog_of, dispatch, match
 from controller.loop.observe import Observation, observe
 from controller.loop.report import TickOutcome, TickReport
-from controller.loop.tick import Activation, Clock, Phases, failed_report, rows_after
+from controller.loop.tick import Activation, Clock, Phases, bound_by, failed_report, rows_after
 from store.index import apply_tick, read_bound, read_claimed, read_workload_rows
 from store.records import Change, Listed, Snapshot, Workload
 from store.workloads import Refs
@@ -61,6 +61,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, container_ids: C
             listed = Listed(seen.engine_id, seen.listed_at, completely=False)
             apply_tick(activation.database, seen.snapshot, change, listed, lease)
     after = rows_after(seen.snapshot, change, {})
+    activation.memory.bound = {**(activation.memory.bound or {}), **bound_by(after)}
     states = Counter((row.workload_kind, row.state) for row in after.values())
     states.subtract(Counter((row.workload_kind, row.state) for row in seen.snapshot.rows.values()))
     with phases.timed("plugins"):

@@ -26,10 +26,10 @@ from controller.errors import (
     TallydError,
 )
 from controller.labels import LabelNames
-from controller.loop.compare import compare
 from controller.loop.converge import Converger, malformed_faces, requests_for
-from controller.loop.dispatch import Dispatched, dispatch
-from controller.loop.observe import Observation, observe
+from controller.loop.dispatch import Dispatched
+from controller.loop.memory import Memory
+from controller.loop.observe import Observation
 from controller.loop.report import TickOutcome, TickReport
 from store.database import Database
 from store.index import apply_tick, read_snapshot
@@ -42,6 +42,9 @@ class Lister(Protocol):
 
     def list_containers(self, only: Collection[str] | None = None) -> Listing:
         """All containers, or those with these ids, or an :class:`~controller.errors.EngineError`."""
+
+    def begin_listing(self) -> Callable[[], Listing]:
+        """All containers, in two steps: what is returned waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Activation:
     converger: Converger
     lease: Callable[[], Lease]
     interrupted: Callable[[], bool] = lambda: False
+    memory: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,31 +105,43 @@ class Phases:
 def preview(activation: Activation, clock: Clock, phases: Phases | None = None) -> Preview:
     """List, and work out the change. Writes nothing.
 
-    The store is read before the engine is asked: a row that is bound later cannot be swept by this listing
-    (R14), and none of that depends on a clock.
+    The store is read while the engine works. Only rows that were bound when the pass before was committed can be
+    swept (R14): a row that is bound later is not in the horizon, and none of that depends on a clock.
 
     :raises EngineError: no complete listing.
     :raises EngineRefused: another engine than the one this host is bound to.
     :raises StoreError: the store cannot be read.
     """
     phases = phases or Phases(clock.monotonic)
-    with phases.timed("read"):
-        snapshot = read_snapshot(activation.database, activation.host)
+    memory = activation.memory
+    if memory.bound is None:
+        _remember(activation, phases)
+    horizon = memory.bound or {}
     listed_at = clock.now()
+    finish_listing = activation.engine.begin_listing()
+    with phases.timed("read"):
+        snapshot = memory.snapshot = read_snapshot(activation.database, activation.host, memory.snapshot)
     with phases.timed("list"):
-        listing = activation.engine.list_containers()
+        listing = finish_listing()
     if snapshot.engine_id not in ("", listing.engine_id):
         raise EngineRefused(activation.host, snapshot.engine_id, listing.engine_id)
     with phases.timed("dispatch"):
-        observation = observe(listing.items, activation.names)
-        dispatched = dispatch(observation.containers, snapshot, activation.names, observation.unreadable_ids)
-        change = compare(
-            snapshot,
-            dispatched.assignments,
-            observation.listed_ids,
-            may_sweep=observation.every_id_legible,
-        )
+        observation = memory.observe(listing.items, activation.names)
+        dispatched, change = memory.decide(observation, snapshot, activation.names, horizon)
     return Preview(snapshot, listing, observation, dispatched, change, listed_at)
+
+
+def _remember(activation: Activation, phases: Phases) -> None:
+    """The first pass of a process has no pass before it: the horizon is what is bound before it lists."""
+    with phases.timed("read"):
+        snapshot = read_snapshot(activation.database, activation.host)
+    activation.memory.snapshot = snapshot
+    activation.memory.bound = bound_by(snapshot.rows)
+
+
+def bound_by(rows: Mapping[str, Assignment]) -> dict[str, str | None]:
+    """Row id → the container that it records."""
+    return {row.id: row.container_id for row in rows.values()}
 
 
 def run_tick(activation: Activation, clock: Clock) -> TickReport:
@@ -146,6 +162,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
         listed = Listed(seen.listing.engine_id, seen.listed_at)
         applied = apply_tick(activation.database, seen.snapshot, seen.change, listed, lease)
     rows = rows_after(seen.snapshot, seen.change, applied.rejected)
+    activation.memory.bound = bound_by(rows)
     workloads = seen.snapshot.workloads.values()
     with phases.timed("plugins"):
         requests = requests_for(workloads, rows.values(), activation.host)

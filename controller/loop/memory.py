@@ -1,0 +1,78 @@
+"""What one pass worked out and the next one would work out again. Forgetting it costs time, never truth.
+
+Only pure results are kept, each beside the input that it came from; a result is used again only for an equal
+input. The one fact in here is `bound`: which rows were bound when the last pass was committed (R14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from controller.labels import LabelNames
+from controller.loop.compare import compare
+from controller.loop.dispatch import Dispatched, dispatch
+from controller.loop.observe import Observation, Unreadable, gather, read_container
+from store.records import Assignment, Change, Container, Snapshot
+
+Read = Container | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """A pass's decision, and what it was made from."""
+
+    containers: tuple[Container, ...]
+    unreadable: tuple[Unreadable, ...]
+    rows: Mapping[str, Assignment]
+    workloads: object
+    dispatched: Dispatched
+    change: Change
+
+
+@dataclass(slots=True)
+class Memory:
+    """Belongs to one loop, and is used by one pass at a time."""
+
+    bound: Mapping[str, str | None] | None = None
+    snapshot: Snapshot | None = None
+    _read: dict[int, tuple[object, Read]] = field(default_factory=dict)
+    _decision: _Decision | None = None
+
+    def observe(self, items: Sequence[object], names: LabelNames) -> Observation:
+        """As :func:`controller.loop.observe.observe`; an object of the last listing is not read again."""
+        before = self._read
+        now: dict[int, tuple[object, Read]] = {}
+        for item in items:
+            kept = before.get(id(item))  # the object is kept beside its reading, so its id is not used again
+            now[id(item)] = kept if kept is not None else (item, read_container(item, names))
+        self._read = now
+        return gather(reading for _, reading in now.values())
+
+    def decide(
+        self, observation: Observation, snapshot: Snapshot, names: LabelNames, horizon: Mapping[str, str | None]
+    ) -> tuple[Dispatched, Change]:
+        """Dispatch and compare, unless both would say again what they said of the same world."""
+        last = self._decision
+        if last is not None and last.change.empty and self._is_same(last, observation, snapshot):
+            return last.dispatched, last.change
+        dispatched = dispatch(observation.containers, snapshot, names, observation.unreadable_ids)
+        change = compare(
+            snapshot,
+            dispatched.assignments,
+            observation.listed_ids,
+            may_sweep=observation.every_id_legible,
+            horizon=horizon,
+        )
+        world = (observation.containers, observation.unreadable, snapshot.rows, snapshot.workloads)
+        self._decision = _Decision(*world, dispatched, change)
+        return dispatched, change
+
+    @staticmethod
+    def _is_same(last: _Decision, observation: Observation, snapshot: Snapshot) -> bool:
+        return (
+            last.containers == observation.containers
+            and last.unreadable == observation.unreadable
+            and last.rows == snapshot.rows
+            and last.workloads == snapshot.workloads
+        )
