@@ -21,7 +21,7 @@ from sqlalchemy import Connection, text
 from store.database import Database
 from store.errors import SchemaOutdated, StoreUnavailable
 
-LOCK_TIMEOUT_SECONDS = 60
+LOCK_TIMEOUT_SECONDS = 15
 _ADVISORY_LOCK = 0x74616C6C7964  # "tallyd"
 
 

@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 
 from controller.engine.calls import Abandoned, Calls
 from controller.engine.endpoint import Endpoint
-from controller.engine.listing import ListingDecoder
+from controller.engine.listing import ListedItem, ListingDecoder, decode_whole
 from controller.errors import EngineAnswerInvalid, EngineError, EngineTimeout, EngineUnreachable
 
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
@@ -42,9 +42,9 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A complete answer to "which containers are there", still as the engine's JSON, one object each."""
+    """A complete answer to "which containers are there", still as the engine's JSON, one item each."""
 
-    items: tuple[object, ...]
+    items: tuple[ListedItem, ...]
     engine_id: str
 
 
@@ -102,7 +102,7 @@ class EngineClient:
         if only is not None:
             params["filters"] = orjson.dumps({"id": sorted(only)}).decode()
         answer = self._get("list" if only is None else "list_some", "/containers/json", params)
-        return self._listing(answer, orjson.loads)
+        return self._listing(answer, decode_whole)
 
     def begin_listing(self) -> Callable[[], Listing]:
         """As :meth:`list_containers`, in two steps: the engine is at work when this returns.

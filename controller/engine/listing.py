@@ -1,12 +1,13 @@
 """Decoding a listing at the price of what changed in it.
 
-The engine sends every container anew at each listing, and nearly all of them unchanged to the byte. Each one's
-text is looked up before it is decoded; the same text yields the same object, so what was worked out from it
-can be kept too. All that is saved is time: an answer that cannot be taken apart is decoded as a whole.
+The engine sends every container anew at each listing, nearly all of them unchanged to the byte. So the answer is
+cut into one text a container, and a text that was well-formed in the last listing is not decoded again. What
+this saves is time only: an answer that cannot be cut is decoded as a whole.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,33 +17,46 @@ _SEAM = b'},{"Id":"'
 _OPENING, _CLOSING = b'[{"Id":"', b"}]"
 
 
+@dataclass(frozen=True, slots=True)
+class ListedItem:
+    """One container as the engine wrote it. ``text`` is empty where the answer could not be cut."""
+
+    text: bytes
+    decoded: object = None
+
+    @property
+    def value(self) -> Any:
+        """The JSON value."""
+        return self.decoded if self.decoded is not None or not self.text else orjson.loads(self.text)
+
+
 class ListingDecoder:
-    """Remembers the texts and objects of the last listing, and nothing older."""
+    """Remembers the texts of the last listing, and nothing older."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, object] = {}
+        self._known: frozenset[bytes] = frozenset()
 
     def decode(self, body: bytes) -> Any:
-        """The JSON value of an answer.
+        """An answer → its items, or whatever other JSON value it is.
 
         :raises orjson.JSONDecodeError: it is not JSON.
         """
         text = body.strip()
         if not (text.startswith(_OPENING) and text.endswith(_CLOSING)):
-            return orjson.loads(body)
-        parts = text[len(_OPENING) : -len(_CLOSING)].split(_SEAM)
-        known = self._known
+            return decode_whole(body)
+        parts = [b'{"Id":"' + part + b"}" for part in text[len(_OPENING) : -len(_CLOSING)].split(_SEAM)]
         try:
-            decoded = {part: known[part] if part in known else _decode(part) for part in parts}
+            items = [ListedItem(part, None if part in self._known else orjson.loads(part)) for part in parts]
         except orjson.JSONDecodeError:
-            return orjson.loads(body)  # the seam was inside a container, or the answer is broken
-        self._known = decoded
-        return [decoded[part] for part in parts]
-
-    def forget(self) -> None:
-        """Decode everything anew next time."""
-        self._known = {}
+            return decode_whole(body)  # the seam was inside a container, or the answer is broken
+        self._known = frozenset(parts)
+        return items
 
 
-def _decode(part: bytes) -> object:
-    return orjson.loads(b'{"Id":"' + part + b"}")
+def decode_whole(body: bytes) -> Any:
+    """An answer → its items, or whatever other JSON value it is.
+
+    :raises orjson.JSONDecodeError: it is not JSON.
+    """
+    said = orjson.loads(body)
+    return [ListedItem(b"", item) for item in said] if isinstance(said, list) else said

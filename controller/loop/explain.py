@@ -78,7 +78,7 @@ def find_container(seen: Preview, wanted: str) -> Container | Unreadable:
 
 def explain_container(container: Container | Unreadable, seen: Preview, names: LabelNames) -> Explanation:
     """Everything that decided over this container."""
-    labels = _labels_of(container, seen.listing.items)
+    labels = _labels_of(container, [item.value for item in seen.listing.items])
     if isinstance(container, Unreadable):
         told = f"set aside, its row is kept as it is: {container.reason}"
         return Explanation(container.container_id or "", "", "", (), "", told, "", "")

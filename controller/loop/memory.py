@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from controller.engine.listing import ListedItem
 from controller.labels import LabelNames
 from controller.loop.compare import compare
 from controller.loop.dispatch import Dispatched, dispatch
@@ -36,25 +37,28 @@ class Memory:
 
     bound: Mapping[str, str | None] | None = None
     snapshot: Snapshot | None = None
-    _read: dict[int, tuple[object, Read]] = field(default_factory=dict)
+    _read: dict[bytes, Read] = field(default_factory=dict)
     _decision: _Decision | None = None
 
-    def observe(self, items: Sequence[object], names: LabelNames) -> Observation:
-        """As :func:`controller.loop.observe.observe`; an object of the last listing is not read again."""
-        before = self._read
-        now: dict[int, tuple[object, Read]] = {}
+    def observe(self, items: Sequence[ListedItem], names: LabelNames) -> Observation:
+        """As :func:`controller.loop.observe.observe`; a text of the last listing is not read again."""
+        before, now, readings = self._read, {}, []
         for item in items:
-            kept = before.get(id(item))  # the object is kept beside its reading, so its id is not used again
-            now[id(item)] = kept if kept is not None else (item, read_container(item, names))
+            reading = before.get(item.text)
+            if reading is None:
+                reading = read_container(item.value, names)
+            if item.text:
+                now[item.text] = reading
+            readings.append(reading)
         self._read = now
-        return gather(reading for _, reading in now.values())
+        return gather(readings)
 
     def decide(
         self, observation: Observation, snapshot: Snapshot, names: LabelNames, horizon: Mapping[str, str | None]
     ) -> tuple[Dispatched, Change]:
         """Dispatch and compare, unless both would say again what they said of the same world."""
         last = self._decision
-        if last is not None and last.change.empty and self._is_same(last, observation, snapshot):
+        if last is not None and _is_settled(last.change) and self._is_same(last, observation, snapshot):
             return last.dispatched, last.change
         dispatched = dispatch(observation.containers, snapshot, names, observation.unreadable_ids)
         change = compare(
@@ -76,3 +80,8 @@ class Memory:
             and last.rows == snapshot.rows
             and last.workloads == snapshot.workloads
         )
+
+
+def _is_settled(change: Change) -> bool:
+    """Whether every row was either seen or is missing already: no row was spared that the next pass may sweep."""
+    return change.empty and not change.unseen
