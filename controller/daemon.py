@@ -32,6 +32,7 @@ from controller.loop.status import LoopStatus
 from controller.loop.tick import Activation, Clock
 from controller.loop.watch import Watch, WatchHooks
 from controller.metrics import Metrics
+from controller.notify import Notifier
 from controller.plugins.registry import Registry, load_registry
 from controller.settings import Settings
 from store import hosts
@@ -113,6 +114,7 @@ class Daemon:
         self.status = LoopStatus(self.interval, CLOCK.monotonic)
         self.registry = load_registry()
         self._narrator = Narrator(log)
+        self._notifier = Notifier(environment)
         self._reported = reported
         self._engine = EngineClient(
             endpoint_from(environment),
@@ -174,6 +176,7 @@ class Daemon:
         if self._stopped.is_set():
             return
         self._stopped.set()
+        self._notifier.stopping()
         self.watch.stop()
         self.loop.stop()
         self._http.stop()
@@ -253,6 +256,7 @@ class Daemon:
         self.metrics.lease_held.set(self.keeper.held)
         self.status.record(report)
         self._narrator.tell(report)
+        self._notifier.tell(report)
         publish_metrics(report, self.metrics, self._revisions)
         if not self._stopped.is_set():
             self._reported(report)
