@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Float, cast, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Float, cast, func, literal_column, or_, select, true, update
 
 from store.database import Database
 from store.errors import LeaseHeld, LeaseLost, NotFound
@@ -43,18 +43,26 @@ def store_clock(dialect: str) -> ColumnElement[float]:
 
 
 def acquire_lease(
-    database: Database, host: str, owner: str, ttl_seconds: float, *, address: str = "", control_token: str = ""
+    database: Database,
+    host: str,
+    owner: str,
+    ttl_seconds: float,
+    *,
+    address: str = "",
+    control_token: str = "",
+    holder_is_dead: bool = False,
 ) -> Lease:
     """Take the lease, if it is free, run out, or ours already.
 
+    :param holder_is_dead: take it in any case. Being wrong about it costs the holder its next write, nothing more.
     :raises LeaseHeld: another controller leads, and its lease has not run out.
     :raises NotFound: the host is not registered.
     """
     clock = store_clock(database.dialect)
+    free = or_(HOSTS.c.lease_owner.in_(["", owner]), HOSTS.c.lease_expires < clock)
     statement = (
         update(HOSTS)
-        .where(HOSTS.c.id == host)
-        .where(or_(HOSTS.c.lease_owner.in_(["", owner]), HOSTS.c.lease_expires < clock))
+        .where(HOSTS.c.id == host, true() if holder_is_dead else free)
         .values(
             lease_owner=owner,
             lease_token=HOSTS.c.lease_token + 1,

@@ -13,7 +13,7 @@ from rich.live import Live
 from controller.cli.context import EXIT_DRIFT, EXIT_ERROR, Invocation, Output, invocation, told_errors
 from controller.cli.render import age, cell, emit, show, table_of
 from controller.daemon import CLOCK
-from controller.errors import NotFound
+from controller.errors import LeaderUnreachable, NotFound
 from controller.http.control import ask_for_pass
 from controller.logs import escape_controls
 from controller.loop.explain import explain_container, find_container
@@ -48,7 +48,7 @@ def tick(context: typer.Context, output: Format = Output.TABLE) -> None:
     """
     called = invocation(context)
     with told_errors():
-        report = _ask_leader(called) or _run_here(called)
+        report = _pass_of_this_host(called)
     if output is Output.TABLE:
         _show_report(report)
     else:
@@ -57,13 +57,22 @@ def tick(context: typer.Context, output: Format = Output.TABLE) -> None:
         raise typer.Exit(EXIT_ERROR)
 
 
-def _ask_leader(called: Invocation) -> dict[str, Any] | None:
+def _pass_of_this_host(called: Invocation) -> dict[str, Any]:
+    """Have the leading controller run it; where none is alive, run it here."""
     with called.store() as database:
         try:
             leader = find_leader(database, called.settings().host)
         except NotFound:
-            return None
-    return ask_for_pass(leader) if leader.control_token and leader.seconds_left > 0 else None
+            return _run_here(called)
+    if not leader.control_token or leader.seconds_left <= 0:
+        return _run_here(called)
+    try:
+        return ask_for_pass(leader)
+    except LeaderUnreachable as error:
+        report = _run_here(called)  # works where it is dead; where it is not, its lease is in the way
+        if report["outcome"] == TickOutcome.STANDBY:
+            raise error from error
+        return report
 
 
 def _run_here(called: Invocation) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from filelock import FileLock, Timeout
 
 from controller.errors import LeaseHeld, LeaseLost, StoreError
 from store.database import Database
@@ -53,6 +54,7 @@ class LeaseKeeper:
         self._renewed_at = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self._life = _life_lock(database, candidate.host)
 
     @property
     def held(self) -> bool:
@@ -91,11 +93,14 @@ class LeaseKeeper:
             self._thread.join(_STOP_SECONDS)
         with self._lock:
             lease, self._lease = self._lease, None
-        if lease is not None:
-            try:
+        try:
+            if lease is not None:
                 release_lease(self._database, lease)
-            except StoreError as error:
-                log.warning("lease not given back, it runs out by itself", reason=str(error))
+        except StoreError as error:
+            log.warning("lease not given back, it runs out by itself", reason=str(error))
+        finally:
+            if self._life is not None:
+                self._life.release()
 
     def _run(self) -> None:
         while not self._stopping.wait(self._candidate.ttl_seconds / _LOOKS_PER_TTL):
@@ -127,4 +132,22 @@ class LeaseKeeper:
             who.ttl_seconds,
             address=who.address,
             control_token=who.control_token,
+            holder_is_dead=self._nobody_lives(),
         )
+
+    def _nobody_lives(self) -> bool:
+        """Whether the kernel says that no other process leads this host: then a lease in the store is a dead one's.
+
+        Only for SQLite, whose users are all on this machine.
+        """
+        if self._life is None:
+            return False
+        try:
+            self._life.acquire(blocking=False)
+        except (Timeout, OSError):
+            return False
+        return True
+
+
+def _life_lock(database: Database, host: str) -> FileLock | None:
+    return None if database.path is None else FileLock(f"{database.path}.{host}.lock", thread_local=False)
