@@ -1,18 +1,19 @@
 """What one pass worked out and the next one would work out again. Forgetting it costs time, never truth.
 
 Only pure results are kept, each beside the input that it came from; a result is used again only for an equal
-input. The one fact in here is `bound`: which rows were bound when the last pass was committed (R14).
+input. Two facts are in here: `bound`, which rows were bound when the last pass was committed (R14), and `rivals`,
+which containers were refused a row because another one holds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller.engine.listing import ListedItem
 from controller.labels import LabelNames
 from controller.loop.compare import compare
-from controller.loop.dispatch import Dispatched, dispatch
+from controller.loop.dispatch import Dispatched, Ignored, dispatch
 from controller.loop.observe import Observation, Unreadable, gather, read_container
 from store.records import Assignment, Change, Container, Snapshot
 
@@ -36,6 +37,7 @@ class Memory:
     """Belongs to one loop, and is used by one pass at a time."""
 
     bound: Mapping[str, str | None] | None = None
+    rivals: dict[str, set[str]] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     _read: dict[bytes, Read] = field(default_factory=dict)
     _decision: _Decision | None = None
@@ -71,6 +73,12 @@ class Memory:
         world = (observation.containers, observation.unreadable, snapshot.rows, snapshot.workloads)
         self._decision = _Decision(*world, dispatched, change)
         return dispatched, change
+
+    def note_rivals(self, ignored: Iterable[Ignored]) -> None:
+        """Remember who would take a row if its holder went, so that a targeted pass can ask for them."""
+        for each in ignored:
+            if each.row_id:
+                self.rivals.setdefault(each.row_id, set()).add(each.container.id)
 
     @staticmethod
     def _is_same(last: _Decision, observation: Observation, snapshot: Snapshot) -> bool:

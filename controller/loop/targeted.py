@@ -60,6 +60,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, container_ids: C
         with phases.timed("write"):
             listed = Listed(seen.engine_id, seen.listed_at, completely=False)
             apply_tick(activation.database, seen.snapshot, change, listed, lease)
+    activation.memory.note_rivals(dispatched.ignored)
     after = rows_after(seen.snapshot, change, {})
     activation.memory.bound = {**(activation.memory.bound or {}), **bound_by(after)}
     states = Counter((row.workload_kind, row.state) for row in after.values())
@@ -82,7 +83,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, container_ids: C
 
 
 def _look(activation: Activation, clock: Clock, phases: Phases, wanted: frozenset[str]) -> _Sight:
-    """Ask for these containers, and for those that hold a row which one of them claims, until none is left out."""
+    """Ask for these containers, for who holds a row that one of them claims, and for who would take one of theirs."""
     for _ in range(_MOST_ROUNDS):
         with phases.timed("read"):
             bound = read_bound(activation.database, activation.host, wanted)
@@ -94,10 +95,11 @@ def _look(activation: Activation, clock: Clock, phases: Phases, wanted: frozense
         observation = observe([item.value for item in listing.items], activation.names)
         with phases.timed("read"):
             snapshot = _with_claims(activation, bound, observation)
-        holders = {row.container_id for row in snapshot.rows.values() if row.container_id}
-        if holders <= wanted:
+        concerned = {row.container_id for row in snapshot.rows.values() if row.container_id}
+        concerned |= {each for row_id in snapshot.rows for each in activation.memory.rivals.get(row_id, ())}
+        if concerned <= wanted:
             break
-        wanted |= holders
+        wanted |= concerned
     return _Sight(snapshot, observation, listing.engine_id, listed_at)
 
 

@@ -163,6 +163,8 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
         applied = apply_tick(activation.database, seen.snapshot, seen.change, listed, lease)
     rows = rows_after(seen.snapshot, seen.change, applied.rejected)
     activation.memory.bound = bound_by(rows)
+    activation.memory.rivals = {}
+    activation.memory.note_rivals(seen.dispatched.ignored)
     workloads = seen.snapshot.workloads.values()
     with phases.timed("plugins"):
         requests = requests_for(workloads, rows.values(), activation.host)
