@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
+COMMAND_LEASE_SECONDS = 5.0
 _SPARE_SECONDS = 30.0
 _SHORTEST_LEASE_SECONDS = 1.0
 
@@ -69,10 +70,15 @@ def register_host(database: Database, settings: Settings, endpoint: str) -> None
     hosts.register(database, Host(settings.host, endpoint=endpoint, interval_seconds=interval))
 
 
-def candidate_for(settings: Settings, address: str = "", control_token: str = "") -> Candidate:
-    """Stand for this host, under a new random name."""
+def candidate_for(settings: Settings, address: str, control_token: str) -> Candidate:
+    """A controller that stands for its host, under a new random name."""
     ttl = max(_SHORTEST_LEASE_SECONDS, TTL_INTERVALS * clamp_interval(settings.interval_seconds))
     return Candidate(settings.host, secrets.token_hex(16), ttl, address, control_token)
+
+
+def command_candidate(settings: Settings) -> Candidate:
+    """A single command that runs one pass; who waits for it need not wait long if it is killed."""
+    return Candidate(settings.host, secrets.token_hex(16), COMMAND_LEASE_SECONDS)
 
 
 def build_activation(

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from controller.daemon import CLOCK, build_activation, candidate_for, open_store, register_host
+from controller.daemon import CLOCK, build_activation, command_candidate, open_store, register_host
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.errors import TallydError, UsageError
@@ -94,7 +94,7 @@ class Invocation:
         settings = self.settings()
         opened = self.store() if writes else self.existing_store()
         with opened as database, self.engine() as engine:
-            keeper = LeaseKeeper(database, candidate_for(settings), CLOCK.monotonic)
+            keeper = LeaseKeeper(database, command_candidate(settings), CLOCK.monotonic)
             if writes:
                 register_host(database, settings, engine.endpoint.url)
             try:

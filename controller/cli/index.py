@@ -12,7 +12,7 @@ from rich.live import Live
 
 from controller.cli.context import EXIT_DRIFT, EXIT_ERROR, Invocation, Output, invocation, told_errors
 from controller.cli.render import age, cell, emit, show, table_of
-from controller.daemon import CLOCK
+from controller.daemon import CLOCK, COMMAND_LEASE_SECONDS
 from controller.errors import LeaderUnreachable, NotFound
 from controller.http.control import ask_for_pass
 from controller.logs import escape_controls
@@ -76,8 +76,15 @@ def _pass_of_this_host(called: Invocation) -> dict[str, Any]:
 
 
 def _run_here(called: Invocation) -> dict[str, Any]:
+    """Run it in this process; waits for another such pass to end, and for the lease of one that was killed."""
+    pause = threading.Event()
+    ends = CLOCK.monotonic() + COMMAND_LEASE_SECONDS + 1.0
     with called.activation(writes=True) as activation:
-        return run_pass(activation, CLOCK).as_dict()
+        report = run_pass(activation, CLOCK)
+        while report.outcome is TickOutcome.STANDBY and CLOCK.monotonic() < ends:
+            pause.wait(0.1)
+            report = run_pass(activation, CLOCK)
+    return report.as_dict()
 
 
 def _show_report(report: Mapping[str, Any]) -> None:
