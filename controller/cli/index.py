@@ -37,7 +37,7 @@ _COLUMNS = (
     ("IMAGE", "image_ref"),
     ("SEEN", "seen"),
 )
-_TROUBLE_FIRST = {MISSING: 0, "dead": 1, "restarting": 2, "exited": 3, "removing": 4, "paused": 5}
+_TROUBLE_FIRST = {MISSING: 0, "restarting": 1, "stopped": 2, "removing": 3, "paused": 4}
 
 
 def tick(context: typer.Context, output: Format = Output.TABLE) -> None:
@@ -138,7 +138,7 @@ def _steps(seen: Preview) -> list[dict[str, Any]]:
 def ps(
     context: typer.Context,
     workload: Annotated[str | None, typer.Option(help="Only rows of this workload.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only rows in this state, such as running or exited.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only rows in this state, such as running or stopped.")] = None,
     missing: Annotated[bool, typer.Option("--missing", help="Only rows whose container is gone.")] = False,
     all_hosts: Annotated[bool, typer.Option("--all-hosts", help="Rows of every host of the store.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds until Ctrl-C.")] = False,

@@ -20,6 +20,9 @@ MAX_LABEL_VALUE_CHARACTERS = 65_536
 MAX_KEY_CHARACTERS = 512
 """Cap of what can become part of a row's key: our labels, Compose's, the container's name."""
 
+_STATES = {"exited": "stopped", "dead": "stopped"}
+"""The engine's words for one state of ours (R13); every other word is taken as it is, also one not known yet."""
+
 _HEALTH_IN_STATUS = (
     ("(healthy)", "healthy"),
     ("(unhealthy)", "unhealthy"),
@@ -107,7 +110,7 @@ def _container(item: object, names: LabelNames) -> Container:
         name=name,
         image_ref=_text(item, "Image"),
         image_id=_text(item, "ImageID", optional=True),
-        state=state,
+        state=_STATES.get(state, state),
         health=_health(item),
         port=port,
         ports=ports,

@@ -7,6 +7,7 @@ and no packet filter rules.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -66,7 +67,7 @@ class PrivateEngine:
         return self._process.pid
 
     def start(self) -> None:
-        """Start and wait until it answers; the first start imports the test images. No-op while it runs."""
+        """Start and wait until it answers; the first start imports busybox:local. No-op while it runs."""
         if self._process is not None:
             return
         first = self._slot is None
@@ -77,27 +78,39 @@ class PrivateEngine:
             wait_until(self._answers, START_SECONDS, "the private engine answers a ping")
             if first:
                 with contextlib.closing(self.client()) as client:
-                    images.import_images(client)
+                    images.import_images(client, [images.BUSYBOX])
         except BaseException as exc:
             exc.add_note(self.log())
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Stop gracefully, else by force, and remove every trace. Idempotent."""
-        self._terminate()
+        """End at once, as nothing is kept, and remove every trace. Idempotent."""
+        self.kill()
         if self._slot is not None:
             self._last_log = self.log()
             self._slot.release()
             self._slot = None
 
+    def halt(self) -> None:
+        """Stop gracefully and keep the data, as for an upgrade; `start` brings it back."""
+        self.resume()
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
     def restart(self) -> None:
-        """Stop gracefully and start on the same data: same engine id, containers stopped, new socket inode."""
+        """Halt and start on the same data: same engine id, containers stopped, new socket inode."""
         kept = self.socket_path.with_name("previous.sock")
         with contextlib.suppress(FileNotFoundError):
             # File systems reuse inode numbers at once; a second name keeps the old one taken.
             os.link(self.socket_path, kept)
-        self._terminate()
+        self.halt()
         self.start()
         kept.unlink(missing_ok=True)
 
@@ -140,7 +153,7 @@ class PrivateEngine:
 
     def client(self, timeout_seconds: float = 60.0) -> APIClient:
         """A new low-level client; the caller closes it."""
-        return APIClient(base_url=self.endpoint, timeout=timeout_seconds)
+        return APIClient(base_url=self.endpoint, timeout=timeout_seconds)  # type: ignore[arg-type]  # a float works
 
     def log(self) -> str:
         """The last lines of the engine's log; after `stop`, those of its end."""
@@ -164,11 +177,10 @@ class PrivateEngine:
 
     def _configuration(self) -> dict[str, object]:
         assert self._slot is not None
-        version = subprocess.run([program_path("dockerd"), "--version"], capture_output=True, check=True, text=True)
         pools = {"base": str(list(self._slot.network.subnets())[1]), "size": 28}
         configuration: dict[str, object] = {"default-address-pools": [pools], "shutdown-timeout": 2}
-        # The engine id: before 23 from a key file shared by all engines of the machine, else from the data root.
-        if int(re.search(r"version (\d+)", version.stdout)[1]) < 23:  # type: ignore[index]
+        # The engine id comes from a key file that a machine's engines share; from 23 on, from the data root.
+        if _major_version() < 23:
             configuration["deprecated-key-path"] = str(self.directory / "key.json")
         else:
             self.data_root.mkdir()
@@ -207,16 +219,12 @@ class PrivateEngine:
             except OSError:
                 return False
 
-    def _terminate(self) -> None:
-        self.resume()
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._process = None
-
     def _containerd(self) -> list[int]:
         return remains.daemons_of(self._slot.directory, "containerd") if self._slot is not None else []
+
+
+@functools.cache
+def _major_version() -> int:
+    printed = subprocess.run([program_path("dockerd"), "--version"], capture_output=True, check=True, text=True)
+    match = re.search(r"version (\d+)", printed.stdout)
+    return int(match[1]) if match else 0

@@ -21,10 +21,10 @@ CHANGES: dict[str, list[str]] = {
 }
 
 
-def import_images(client: APIClient) -> list[str]:
-    """Import the test images that the engine does not have; returns the names of the imported ones."""
+def import_images(client: APIClient, wanted: Iterable[str]) -> list[str]:
+    """Import those of the wanted test images that the engine does not have; returns what it imported."""
     present = {tag for image in client.images() for tag in image["RepoTags"] or ()}
-    missing = [image for image in CHANGES if image not in present]
+    missing = [image for image in wanted if image not in present]
     for image in missing:
         repository, _, tag = image.partition(":")
         client.import_image_from_data(_root_file_system(), repository, tag, changes=CHANGES[image])

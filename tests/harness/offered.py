@@ -38,7 +38,7 @@ class OfferedEngine:
     def start(self) -> None:
         """Import the test images that are not there."""
         with contextlib.closing(self.client()) as client:
-            self._imported = images.import_images(client)
+            self._imported = images.import_images(client, images.CHANGES)
 
     def stop(self) -> None:
         """Remove the imported images; the engine stays up."""
@@ -48,7 +48,7 @@ class OfferedEngine:
 
     def client(self, timeout_seconds: float = 60.0) -> APIClient:
         """A new low-level client; the caller closes it."""
-        return APIClient(base_url=self.endpoint, timeout=timeout_seconds)
+        return APIClient(base_url=self.endpoint, timeout=timeout_seconds)  # type: ignore[arg-type]  # a float works
 
     def log(self) -> str:
         """Not to be had from an offered engine."""

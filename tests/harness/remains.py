@@ -25,6 +25,8 @@ LINKS = Path("/sys/class/net")
 
 def clear(name: str, directory: Path) -> None:
     """Remove whatever is left of slot `name`; nothing happens where nothing is left."""
+    if not (directory.exists() or (LINKS / name).exists() or _cgroups(name)):
+        return
     _thaw(name)
     kill_all(daemons_of(directory))
     kill_all(_in_cgroups(name))
@@ -98,7 +100,7 @@ def _thaw(name: str) -> None:
 
 
 def _remove_cgroups(name: str) -> None:
-    wait_until(lambda: all([_remove_cgroup(group) for group in _cgroups(name)]), 10, f"cgroups {name} are removed")
+    wait_until(lambda: all(_remove_cgroup(group) for group in _cgroups(name)), 10, f"cgroups {name} are removed")
 
 
 def _remove_cgroup(group: Path) -> bool:

@@ -20,7 +20,7 @@ from tests.harness.components import program_path
 
 SLOTS_PER_KIND = 16
 # Outside the pools that a default Docker engine takes its networks from.
-ENGINE_RANGES = tuple(ipaddress.ip_network("10.213.0.0/16").subnets(new_prefix=20))
+ENGINE_RANGES = tuple(ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=20))
 # A disk, unlike /tmp on some machines, and short: a Unix socket's path has at most 107 bytes.
 PARENT = Path("/var/tmp")
 
@@ -57,7 +57,9 @@ def claim(kind: str) -> Slot:
         else:
             slot.lock.close()
     if mine is None:
-        raise RuntimeError(f"no free slot of kind {kind}: {SLOTS_PER_KIND} are in use or overlap this machine's routes")
+        raise RuntimeError(
+            f"no free slot of kind {kind}: {SLOTS_PER_KIND} are in use or overlap this machine's routes"
+        )
     mine.directory.mkdir(mode=0o755)
     return mine
 
@@ -77,4 +79,4 @@ def _networks_in_use() -> Iterator[ipaddress.IPv4Network]:
     routes = subprocess.run([program_path("ip"), "-j", "-4", "route"], capture_output=True, check=True).stdout
     for route in json.loads(routes or "[]"):
         if route["dst"] != "default":
-            yield ipaddress.ip_network(route["dst"], strict=False)
+            yield ipaddress.IPv4Network(route["dst"], strict=False)
