@@ -7,6 +7,7 @@ back would silence it for as long (apscheduler#351); the thread's own monotonic 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -21,6 +22,7 @@ from controller.errors import EngineCallCancelled
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.targeted import MOST_CONTAINERS, run_targeted
 from controller.loop.tick import Activation, Clock, run_tick
+from controller.loop.touched import Touched
 
 DEFAULT_INTERVAL_SECONDS = 30.0
 LONGEST_INTERVAL_SECONDS = 300.0
@@ -72,7 +74,7 @@ class Loop:
         self._interval = clamp_interval(interval_seconds)
         self._wakeup = threading.Condition()
         self._asked = True  # the boot pass (R2)
-        self._touched: set[str] = set()
+        self._touched = Touched()
         self._waiting: Future[TickReport] | None = None
         self._stopping = False
         self._beat = self._last_full = clock.monotonic()
@@ -116,13 +118,13 @@ class Loop:
     def touch(self, container_id: str) -> None:
         """Something happened to this container: have it looked at soon (R20)."""
         with self._wakeup:
-            self._touched.add(container_id)
+            self._touched.touch(container_id, self._clock.monotonic())
             self._wakeup.notify_all()
 
     @property
     def somebody_waits(self) -> bool:
         """Whether the next pass is asked for already."""
-        return self._asked or bool(self._touched) or self._stopping
+        return self._asked or self._stopping or self._seconds_to_look() <= 0
 
     def force(self, timeout_seconds: float) -> TickReport:
         """Run one whole pass that begins after this call, and return its report (R4).
@@ -145,12 +147,12 @@ class Loop:
     def _run(self) -> None:
         while self._await_request():
             with self._wakeup:
-                full = self._asked or len(self._touched) > MOST_CONTAINERS
-                touched, self._touched = self._touched, set()
+                touched = self._touched.take_due(self._clock.monotonic())
+                full = self._asked or len(touched) > MOST_CONTAINERS
                 self._asked = False
                 waiting, self._waiting = self._waiting, None
             report = self._run_one(None if full else touched)
-            self._hooks.reported(report)
+            self._tell(report)
             if waiting is not None:
                 waiting.set_result(report)
             if full:
@@ -173,6 +175,16 @@ class Loop:
             if touched is None:
                 self._last_full = self._beat
 
+    def _tell(self, report: TickReport) -> None:
+        try:
+            self._hooks.reported(report)
+        except Exception:  # who listens must not end the loop
+            log.exception("a report could not be told")
+
+    def _seconds_to_look(self) -> float:
+        due = self._touched.next_due()
+        return math.inf if due is None else due - self._clock.monotonic()
+
     def _await_request(self) -> bool:
         """Wait until a pass is asked for, or the timer has been silent for too long. False: stop."""
         silent_at = self._last_full + self._interval * _SILENT_INTERVALS
@@ -183,8 +195,8 @@ class Loop:
                     self._rearm_timer()
                     self._asked = True
                     break
-                self._wakeup.wait(min(_HEARTBEAT_SECONDS, silent_at - self._beat))
-            if self._touched and not self._asked and not self._stopping:
+                self._wakeup.wait(min(_HEARTBEAT_SECONDS, silent_at - self._beat, self._seconds_to_look()))
+            if not self._asked and not self._stopping:
                 self._wakeup.wait(COALESCE_SECONDS)
             return not self._stopping
 
