@@ -119,7 +119,9 @@ class LeaseKeeper:
             self.current()
             log.info("leading", host=self._candidate.host)
             self._gained()
-        elif self._monotonic() - self._renewed_at > _RENEW_AFTER * self._candidate.ttl_seconds:
+            return
+        self._nobody_lives()  # a leader that took over a lease takes the lock too, as soon as it is free
+        if self._monotonic() - self._renewed_at > _RENEW_AFTER * self._candidate.ttl_seconds:
             renew_lease(self._database, self.current())
             self._renewed_at = self._monotonic()
 
@@ -138,9 +140,10 @@ class LeaseKeeper:
     def _nobody_lives(self) -> bool:
         """Whether the kernel says that no other process leads this host: then a lease in the store is a dead one's.
 
-        Only for SQLite, whose users are all on this machine.
+        Only for SQLite, whose users are all on this machine. It is said once, when this process takes the lock: who
+        holds it already learns nothing from it about one that leads without it, after a lease ran out.
         """
-        if self._life is None:
+        if self._life is None or self._life.is_locked:
             return False
         try:
             self._life.acquire(blocking=False)
