@@ -131,7 +131,7 @@ def _clock(client: EngineClient, now: Callable[[], datetime]) -> Finding:
 
 def _store_findings(url: str, host: str, now: Callable[[], datetime]) -> Iterator[Finding]:
     try:
-        database = open_database(url)
+        database = open_database(url, make=False)
     except StoreError as error:
         yield Finding("store", "fail", str(error), "correct TALLYD_DATABASE_URL")
         return
@@ -139,6 +139,10 @@ def _store_findings(url: str, host: str, now: Callable[[], datetime]) -> Iterato
         if database.path is not None:
             yield _file_system(database.path)
             yield _migration_lock(database.path)
+        if database.lost:
+            making = "tallyd run or tallyd migrate makes it"
+            yield Finding("store schema", "warn", f"{database.path} does not exist yet", making)
+            return
         yield _schema(database)
         yield _freshness(database, host, now)
     finally:
@@ -146,13 +150,14 @@ def _store_findings(url: str, host: str, now: Callable[[], datetime]) -> Iterato
 
 
 def _file_system(path: Path) -> Finding:
-    kind = _file_system_of(path.parent.resolve())
-    free = shutil.disk_usage(path.parent).free
+    folder = next(each for each in path.absolute().parents if each.is_dir())
+    kind = _file_system_of(folder.resolve())
+    free = shutil.disk_usage(folder).free
     told = f"{path} on {kind}, {free // 1024**2} MiB free"
     if kind in _NETWORK_FILE_SYSTEMS:
         remedy = "SQLite's write-ahead log is corrupted by network file systems: use a local disk, or PostgreSQL"
         return Finding("store file system", "fail", told, remedy)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not os.access(path if path.exists() else folder, os.W_OK):
         remedy = f"give it to uid {os.getuid()}, or set TALLYD_DATABASE_URL"
         return Finding("store file system", "fail", f"{path} is not writable", remedy)
     if free < _LEAST_FREE_BYTES:

@@ -7,6 +7,7 @@ The only module that knows which of the two it is talking to. Driver exceptions 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,13 +19,14 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import StaticPool
 
-from store.errors import Conflict, SchemaOutdated, StoreError, StoreUnavailable, StoreUrlInvalid
+from store.errors import Conflict, RowRejected, SchemaOutdated, StoreError, StoreUnavailable, StoreUrlInvalid
 from store.watchdog import Watchdog
 
 BUSY_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 15
 TRANSACTION_TIMEOUT_SECONDS = 20
+_PASSWORD = re.compile(r":[^:/]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Database:
         return self.engine.dialect.name
 
     @property
+    def lost(self) -> bool:
+        """Whether there is no SQLite file yet; reading would make an empty one."""
+        return self.path is not None and not self.path.exists()
+
+    @property
     def display_url(self) -> str:
         """The URL with its password hidden."""
         return self.url.render_as_string(hide_password=True)
@@ -52,8 +59,12 @@ class Database:
 
         :raises StoreError: see :func:`translated`.
         """
-        with translated(self), self.engine.connect() as connection, self._watched(connection), connection.begin():
-            yield connection
+        # SQLite's snapshots are such a view anyway; PostgreSQL's default is a new one for every statement.
+        options = {"isolation_level": "REPEATABLE READ"} if self.dialect == "postgresql" else {}
+        with translated(self), self.engine.connect() as plain:
+            connection = plain.execution_options(**options)
+            with self._watched(connection), connection.begin():
+                yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -80,9 +91,10 @@ class Database:
         self.engine.dispose()
 
 
-def open_database(url: str) -> Database:
-    """Open the store behind ``url``; makes the parent folder of a SQLite file, but connects lazily.
+def open_database(url: str, *, make: bool = True) -> Database:
+    """Open the store behind ``url``, but connect lazily.
 
+    :param make: make the parent folder of a SQLite file; without it, whoever only reads checks :attr:`Database.lost`.
     :param url: ``sqlite:///relative``, ``sqlite:////absolute``, ``sqlite://`` (memory) or ``postgresql://…``.
     :raises StoreUrlInvalid: another kind of database, an unreadable URL, or a folder that cannot be made.
     """
@@ -90,7 +102,7 @@ def open_database(url: str) -> Database:
     if parsed.get_backend_name() == "postgresql":
         return Database(_postgresql(parsed), parsed, None, Watchdog(TRANSACTION_TIMEOUT_SECONDS))
     path = Path(parsed.database) if parsed.database and parsed.database != ":memory:" else None
-    if path is not None:
+    if path is not None and make:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc_:
@@ -101,9 +113,10 @@ def open_database(url: str) -> Database:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError) as error:
+        shown = _PASSWORD.sub(":***@", url)
         raise StoreUrlInvalid(
-            f"database URL {url!r} cannot be read; allowed: sqlite:////path/to/file.db or "
+            f"database URL {shown!r} cannot be read; allowed: sqlite:////path/to/file.db or "
             "postgresql://user@host/database"
         ) from error
     backend = parsed.get_backend_name()
@@ -154,6 +167,7 @@ def translated(database: Database) -> Iterator[None]:
 
     :raises SchemaOutdated: a table or column is not there.
     :raises Conflict: a constraint was violated.
+    :raises RowRejected: a value that the store cannot hold.
     :raises StoreUnavailable: everything that is wrong with the store itself rather than with the request.
     """
     try:
@@ -162,21 +176,26 @@ def translated(database: Database) -> Iterator[None]:
         raise _translate(database, error) from error
     except sqlite3.Error as error:
         raise StoreUnavailable(f"store {database.display_url}: {error}") from error
+    except UnicodeError as error:
+        raise RowRejected(f"store {database.display_url} cannot hold this text: {error}") from error
 
 
 def _translate(database: Database, error: exc.SQLAlchemyError) -> StoreError:
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    if isinstance(error, exc.ProgrammingError | exc.OperationalError) and _names_a_lost_table(cause):
+    if _names_a_lost_table(error, cause):
         return SchemaOutdated(f"store {database.display_url} has no fitting schema ({cause}); run: tallyd migrate")
     if isinstance(error, exc.IntegrityError):
         return Conflict(f"store {database.display_url} refused the change: {cause}")
+    if isinstance(error, exc.DataError):
+        return RowRejected(f"store {database.display_url} cannot hold this value: {cause}")
     return StoreUnavailable(f"store {database.display_url}: {cause}{_remedy(database, cause)}")
 
 
-def _names_a_lost_table(cause: str) -> bool:
-    return any(sign in cause for sign in ("no such table", "no such column", "does not exist")) and (
-        "database" not in cause.split("does not exist", maxsplit=1)[0]
-    )
+def _names_a_lost_table(error: exc.SQLAlchemyError, cause: str) -> bool:
+    # PostgreSQL says "does not exist" of roles and databases too, but with an OperationalError.
+    signs = ("no such table", "no such column")
+    lost = isinstance(error, exc.ProgrammingError) and "does not exist" in cause
+    return lost or (isinstance(error, exc.OperationalError) and any(sign in cause for sign in signs))
 
 
 def _remedy(database: Database, cause: str) -> str:

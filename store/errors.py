@@ -26,7 +26,7 @@ class SchemaOutdated(StoreError):
 
 
 class RowRejected(StoreError):
-    """The store refused one row; the others are not concerned."""
+    """A value that this store cannot hold, such as text with a NUL byte on PostgreSQL. The store is well."""
 
 
 class PassSuperseded(StoreError):

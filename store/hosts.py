@@ -14,22 +14,29 @@ _COLUMNS = tuple(HOSTS.c[name] for name in Host.__slots__)
 
 
 def register(database: Database, host: Host) -> None:
-    """Make the host's row, or bring its endpoint and interval up to date.
+    """Make the host's row, or bring its endpoint, address and interval up to date.
 
-    Never touches the engine id, the pass number, the time of the last listing, or the lease with its address.
+    Never touches the engine id, the pass number or the time of the last listing. One without an address is a
+    single pass; it leaves what a controller, which has one, has registered.
     """
-    values = {"id": host.id, "endpoint": host.endpoint, "interval_seconds": host.interval_seconds}
+    values = {
+        "id": host.id,
+        "endpoint": host.endpoint,
+        "address": host.address,
+        "interval_seconds": host.interval_seconds,
+    }
     with database.writing() as connection:
-        _upsert(connection, database.dialect, values)
+        _upsert(connection, database.dialect, values, only_without_address=not host.address)
 
 
-def _upsert(connection: Connection, dialect: str, values: dict[str, object]) -> None:
+def _upsert(connection: Connection, dialect: str, values: dict[str, object], *, only_without_address: bool) -> None:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    empty = {"engine_id": "", "address": "", "pass_number": 0, "lease_owner": "", "lease_token": 0}
-    row = empty | {"lease_expires": 0.0, "control_token": ""} | values
+    unled = {"lease_owner": "", "lease_token": 0, "lease_expires": 0.0, "control_token": ""}
+    row = {"engine_id": "", "pass_number": 0} | unled | values
     changed = {name: value for name, value in values.items() if name != "id"}
     statement = insert(HOSTS).values(row)
-    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed))
+    where = HOSTS.c.address == "" if only_without_address else None
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed, where=where))
 
 
 def list_hosts(database: Database) -> list[Host]:

@@ -6,7 +6,7 @@ column (R12). Nothing here decides what a row should be; that is `controller.loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from operator import attrgetter
@@ -18,7 +18,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from store.database import Database
 from store.errors import Conflict, EngineRefused, LeaseLost, NotFound, PassSuperseded
 from store.leases import Lease, holds, store_clock
-from store.records import MISSING, Applied, Assignment, Change, ContainerRow, Listed, Snapshot, Workload
+from store.records import (
+    MISSING,
+    Applied,
+    Assignment,
+    Change,
+    ContainerRow,
+    Listed,
+    RowUpdate,
+    Snapshot,
+    Workload,
+)
 from store.tables import CONTAINERS, HOSTS, OBSERVED_COLUMNS
 from store.workloads import Refs, read_catalog
 
@@ -111,7 +121,7 @@ def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: L
         _take_pass(connection, snapshot, listed, lease)
         writer = _RowWriter(connection, database.dialect, snapshot.host, listed.at)
         # Updates first: they free the containers that inserted rows bind.
-        writer.update([(each.row, each.expected_container_id) for each in change.updated])
+        writer.update(change.updated)
         writer.insert(change.inserted)
         _sweep(connection, snapshot.host, change.missing)
         if listed.completely:
@@ -164,13 +174,26 @@ class _RowWriter:
         make = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
         statement = make(CONTAINERS)
         overwritten = {name: statement.excluded[name] for name in OBSERVED_COLUMNS}
-        upsert = statement.on_conflict_do_update(index_elements=["host", "id"], set_=overwritten)
+        # A row that was made since the snapshot keeps the container that its maker gave it.
+        free = CONTAINERS.c.container_id.is_(None) | (CONTAINERS.c.container_id == statement.excluded.container_id)
+        upsert = statement.on_conflict_do_update(index_elements=["host", "id"], set_=overwritten, where=free)
         key = {"host": self._host, "last_seen_at": self._seen_at}
         self._execute(upsert, [_as_dict(row) | key for row in rows])
 
-    def update(self, rows: Sequence[tuple[Assignment, str | None]]) -> None:
+    def update(self, updates: Sequence[RowUpdate]) -> None:
         key = {"row_host": self._host, "last_seen_at": self._seen_at}
-        self._execute(_GUARDED_UPDATE, [_as_update(row, expected) | key for row, expected in rows])
+        self._execute(_GUARDED_UPDATE, [_as_update(each) | key for each in self._untangled(updates)])
+
+    def _untangled(self, updates: Sequence[RowUpdate]) -> Iterator[RowUpdate]:
+        """Rows whose container goes to another updated row give it up first: two rows may never hold one."""
+        arriving = {each.row.container_id for each in updates if each.row.container_id != each.expected_container_id}
+        for each in updates:
+            if each.row.container_id is None or each.expected_container_id not in arriving - {None}:
+                yield each
+                continue
+            key = {"row_host": self._host, "row_id": each.row.id}
+            self._connection.execute(_GIVE_UP, key | {"expected_container_id": each.expected_container_id})
+            yield replace(each, expected_container_id=None)
 
     def _execute(self, statement: Any, params: list[Params]) -> None:
         if not params:
@@ -191,22 +214,23 @@ class _RowWriter:
             self.rejected[str(params.get("row_id") or params.get("id"))] = cause
 
 
-def _guarded_update() -> Update:
+def _guarded_update(**values: Any) -> Update:
     unchanged = CONTAINERS.c.container_id.is_not_distinct_from(bindparam("expected_container_id"))
     key = and_(CONTAINERS.c.host == bindparam("row_host"), CONTAINERS.c.id == bindparam("row_id"))
-    return update(CONTAINERS).where(key, unchanged).values({name: bindparam(name) for name in OBSERVED_COLUMNS})
+    return update(CONTAINERS).where(key, unchanged).values(values)
 
 
-_GUARDED_UPDATE = _guarded_update()
+_GUARDED_UPDATE = _guarded_update(**{name: bindparam(name) for name in OBSERVED_COLUMNS})
+_GIVE_UP = _guarded_update(container_id=None)
 
 
 def _as_dict(row: Assignment) -> Params:
     return dict(zip(_ASSIGNMENT_FIELDS, _values_of(row), strict=True))
 
 
-def _as_update(row: Assignment, expected: str | None) -> Params:
-    values = _as_dict(row)
-    return values | {"row_id": values.pop("id"), "expected_container_id": expected}
+def _as_update(change: RowUpdate) -> Params:
+    values = _as_dict(change.row)
+    return values | {"row_id": values.pop("id"), "expected_container_id": change.expected_container_id}
 
 
 def _sweep(connection: Connection, host: str, missing: Iterable[tuple[str, str]]) -> None:
@@ -219,7 +243,8 @@ def _sweep(connection: Connection, host: str, missing: Iterable[tuple[str, str]]
 
 def _touch(connection: Connection, host: str, unseen: Sequence[str], listed_at: datetime) -> None:
     # A row that no pass ever saw has no last-seen; it gets its first one with its first update.
-    seen = and_(CONTAINERS.c.host == host, CONTAINERS.c.state != MISSING, CONTAINERS.c.last_seen_at.is_not(None))
+    present = and_(CONTAINERS.c.state != MISSING, CONTAINERS.c.container_id.is_not(None))
+    seen = and_(CONTAINERS.c.host == host, present, CONTAINERS.c.last_seen_at.is_not(None))
     statement = update(CONTAINERS).where(seen).values(last_seen_at=listed_at)
     connection.execute(statement.where(CONTAINERS.c.id.not_in(unseen)) if unseen else statement)
 

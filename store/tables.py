@@ -52,15 +52,19 @@ class Observed(SQLModel):
     last_seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+_EMPTY = {"server_default": ""}
+"""Defaults of the store, not of the model: so the loop's insert does not even name these columns."""
+
+
 class DeployerOwned(SQLModel):
     """Columns that belong to deployers. The loop never writes them."""
 
-    subdomain: str = Field(default="", sa_type=Text)
-    proxy_route_id: str = Field(default="", sa_type=Text)
-    npm_proxy_id: str = Field(default="", sa_type=Text)
-    image_tag: str = Field(default="", sa_type=Text)
-    stage_id: str = Field(default="", sa_type=Text)
-    extra_json: str = Field(default="{}", sa_type=Text)
+    subdomain: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    proxy_route_id: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    npm_proxy_id: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    image_tag: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    stage_id: str = Field(sa_type=Text, sa_column_kwargs=_EMPTY)
+    extra_json: str = Field(sa_type=Text, sa_column_kwargs={"server_default": "{}"})
 
 
 class ContainerTable(Observed, DeployerOwned, table=True):

@@ -69,15 +69,21 @@ def apply_workloads(
 
     :param expected_generation: of every workload given; 0 means "must not exist yet".
     :raises WorkloadConflict: a current generation is another one.
-    :raises Conflict: a ref that another workload of the same kind has, or a kind that would change.
+    :raises Conflict: a ref that another workload of the same kind has, a kind that would change, or a workload
+        that would become its own ancestor.
     :raises NotFound: a parent that does not exist.
     """
     with database.writing() as connection:
-        return [_apply(connection, each, now, expected_generation) for each in _parents_first(connection, declared)]
+        ordered = _parents_first(connection, declared)
+        applied = [_apply(connection, each, now, expected_generation) for each in ordered]
+        _check_ancestors(connection, declared)
+    return applied
 
 
 def _apply(connection: Connection, declared: Workload, now: datetime, expected: int | None) -> AppliedWorkload:
-    row = connection.execute(select(WORKLOADS).where(WORKLOADS.c.id == declared.id)).one_or_none()
+    # Locked: on PostgreSQL two writers would otherwise both find the generation that they expect.
+    statement = select(WORKLOADS).where(WORKLOADS.c.id == declared.id).with_for_update()
+    row = connection.execute(statement).one_or_none()
     current = _workload(row) if row is not None else None
     generation = current.generation if current else 0
     if expected is not None and expected != generation:
@@ -122,6 +128,17 @@ def _parents_first(connection: Connection, declared: Sequence[Workload]) -> list
     return ordered
 
 
+def _check_ancestors(connection: Connection, declared: Sequence[Workload]) -> None:
+    parents = {row.id: row.parent for row in connection.execute(select(WORKLOADS.c.id, WORKLOADS.c.parent))}
+    for each in declared:
+        seen, above = {each.id}, parents[each.id]
+        while above is not None:
+            if above in seen:
+                raise Conflict(f"workload {each.id!r}: parent {each.parent!r} makes {above!r} its own ancestor")
+            seen.add(above)
+            above = parents[above]
+
+
 def delete_workload(
     database: Database, workload_id: str, *, force: bool = False, expected_generation: int | None = None
 ) -> int:
@@ -133,7 +150,7 @@ def delete_workload(
     :raises Conflict: it has children, or containers that are not missing.
     """
     with database.writing() as connection:
-        current = _get(connection, workload_id).generation
+        current = _get(connection, workload_id, locked=True).generation
         if expected_generation not in (None, current):
             raise WorkloadConflict(workload_id, expected_generation or 0, current)
         child = connection.execute(select(WORKLOADS.c.id).where(WORKLOADS.c.parent == workload_id)).scalar()
@@ -153,8 +170,9 @@ def delete_workload(
     return deleted
 
 
-def _get(connection: Connection, workload_id: str) -> Workload:
-    row = connection.execute(select(WORKLOADS).where(WORKLOADS.c.id == workload_id)).one_or_none()
+def _get(connection: Connection, workload_id: str, *, locked: bool = False) -> Workload:
+    statement = select(WORKLOADS).where(WORKLOADS.c.id == workload_id)
+    row = connection.execute(statement.with_for_update() if locked else statement).one_or_none()
     if row is None:
         raise NotFound(f"workload {workload_id!r} is not in the store; `tallyd workload list` shows those that are")
     return _workload(row)

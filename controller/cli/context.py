@@ -14,7 +14,7 @@ import typer
 from controller.daemon import CLOCK, build_activation, command_candidate, open_store, register_host
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
-from controller.errors import TallydError, UsageError
+from controller.errors import SchemaOutdated, TallydError, UsageError
 from controller.loop.lease import LeaseKeeper
 from controller.loop.tick import Activation
 from controller.plugins.registry import load_registry
@@ -69,7 +69,9 @@ class Invocation:
 
         :raises StoreError: it cannot be used, or there is none yet.
         """
-        database = open_database(self.settings().database_url)
+        database = open_database(self.settings().database_url, make=False)
+        if database.lost:
+            raise SchemaOutdated(f"there is no store at {database.path} yet; run: tallyd migrate")
         try:
             check_schema(database)
             yield database

@@ -113,9 +113,9 @@ def plan(context: typer.Context, output: Format = Output.TABLE) -> None:
         for step in steps:
             typer.echo(f"{step['action']:9} {step['id']}  {step['detail']}")
         verdict = f"{len(steps)} change(s)" if steps else "no drift: the index is true"
-        typer.secho(f"{verdict}; {len(seen.listing.items)} containers listed", err=True)
+        typer.secho(f"{verdict}; {len(seen.listing.parts)} containers listed", err=True)
     else:
-        emit({"drift": bool(steps), "listed": len(seen.listing.items), "changes": steps}, output)
+        emit({"drift": bool(steps), "listed": len(seen.listing.parts), "changes": steps}, output)
     if steps:
         raise typer.Exit(EXIT_DRIFT)
 

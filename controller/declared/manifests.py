@@ -133,7 +133,7 @@ def parse_workload(value: Mapping[str, Any], registry: Registry, prefix: str) ->
     try:
         spec = WorkloadSpec.model_validate(value)
     except ValidationError as error:
-        raise ManifestInvalid("\n".join(_message(each) for each in error.errors())) from error
+        raise ManifestInvalid("\n".join(_message(each, WorkloadSpec) for each in error.errors())) from error
     if problems := _problems(spec, registry, prefix):
         raise ManifestInvalid("\n".join(problems))
     return spec.as_workload(prefix)
@@ -162,12 +162,20 @@ def _specs(document: Document, source: str, problems: list[str]) -> list[tuple[t
     return [(("workloads", place), spec) for place, spec in enumerate(manifest.workloads)]
 
 
-def _message(error: Any) -> str:
+_MODEL_BELOW: Mapping[str, type[BaseModel]] = {
+    "workloads": WorkloadSpec,
+    "source": PluginSpec,
+    "trigger": PluginSpec,
+    "public_faces": PublicFace,
+}
+
+
+def _message(error: Any, root: type[BaseModel] = Manifest) -> str:
     where = ".".join(str(step) for step in error["loc"]) or "document"
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])
-        fields = Manifest if len(error["loc"]) == 1 else PluginSpec if "source" in error["loc"] else WorkloadSpec
-        allowed = list(fields.model_fields)
+        above = [step for step in error["loc"][:-1] if isinstance(step, str)]
+        allowed = list((_MODEL_BELOW[above[-1]] if above else root).model_fields)
         near = difflib.get_close_matches(key, allowed, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{where}: unknown key {key!r}; {hint}allowed: {', '.join(allowed)}"

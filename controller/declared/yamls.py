@@ -21,14 +21,14 @@ class Document:
     node: yaml.Node
 
     def line_of(self, path: Path) -> int:
-        """Line (from 1) of the value at ``path``, or of the nearest thing above it that is there."""
-        node = self.node
+        """Line (from 1) of the key or item at ``path``, or of the nearest thing above it that is there."""
+        node, line = self.node, self.node.start_mark.line
         for step in path:
-            child = _child(node, step)
-            if child is None:
+            found = _child(node, step)
+            if found is None:
                 break
-            node = child
-        return int(node.start_mark.line) + 1
+            node, line = found
+        return int(line) + 1
 
 
 def read_documents(text: str, source: str) -> list[Document]:
@@ -52,12 +52,12 @@ def read_documents(text: str, source: str) -> list[Document]:
     return [Document(value, node) for value, node in pairs if value is not None]
 
 
-def _child(node: yaml.Node, step: int | str) -> yaml.Node | None:
+def _child(node: yaml.Node, step: int | str) -> tuple[yaml.Node, int] | None:
+    """The node below, and the line where it is named: that of its key, or its own in a list."""
     if isinstance(node, yaml.MappingNode):
-        return next((value for key, value in node.value if key.value == step), None)
+        return next(((value, key.start_mark.line) for key, value in node.value if key.value == step), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        found: yaml.Node = node.value[step]
-        return found
+        return node.value[step], node.value[step].start_mark.line
     return None
 
 

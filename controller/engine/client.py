@@ -42,10 +42,15 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A complete answer to "which containers are there", still as the engine's JSON, one item each."""
+    """A complete answer to "which containers are there", still as the engine's JSON, one part each."""
 
-    items: tuple[ListedItem, ...]
+    parts: tuple[ListedItem, ...]
     engine_id: str
+
+    @property
+    def items(self) -> tuple[object, ...]:
+        """The containers, decoded."""
+        return tuple(part.value for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 
 from controller.declared.manifests import parse_workload
 from controller.errors import UsageError
@@ -20,6 +21,7 @@ from store import hosts, index, workloads
 from store.database import Database
 
 FORCED_PASS_SECONDS = 120.0
+IfMatch = Annotated[str | None, Header(alias="If-Match", description='The generation that is replaced, as `"3"`.')]
 _ETAG = re.compile(r'^"(\d+)"$')
 
 
@@ -38,22 +40,36 @@ class ApiContext:
 
 def build_api(context: ApiContext) -> APIRouter:
     """The routes of the API."""
-    router = APIRouter(prefix="/api/v1")
-    _add_reads(router, context)
-    _add_workloads(router, context)
+    reads = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_read))
+    writes = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_write))
+    passes = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_pass))
+    _add_reads(reads, context)
+    _add_writes(writes, context)
+    _add_passes(passes, context)
+    together = APIRouter()
+    for each in (reads, writes, passes):
+        together.include_router(each)
+    return together
 
-    @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.")
-    def tick(request: Request) -> dict[str, Any]:
-        context.access.check_pass(request)
-        return context.force(FORCED_PASS_SECONDS).as_dict()
 
-    return router
+def _guarded_by(check: Callable[[Request], None]) -> type[APIRoute]:
+    """Routes that check the caller before FastAPI reads the body: it would answer to a malformed one itself."""
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def checked(request: Request) -> Response:
+                check(request)
+                return await handle(request)
+
+            return checked
+
+    return Guarded
 
 
 def _add_reads(router: APIRouter, context: ApiContext) -> None:
-    readers = [Depends(_reader(context.access))]
-
-    @router.get("/containers", tags=["index"], dependencies=readers, summary="Rows of the index.")
+    @router.get("/containers", tags=["index"], summary="Rows of the index.")
     def containers(
         host: Annotated[str | None, Query()] = None,
         workload: Annotated[str | None, Query()] = None,
@@ -64,31 +80,32 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
         now = context.now()
         return {"items": container_views(rows, known, now), "hosts": [host_view(each, now) for each in known]}
 
-    @router.get("/hosts", tags=["index"], dependencies=readers, summary="Hosts, and how old our truth of each is.")
+    @router.get("/hosts", tags=["index"], summary="Hosts, and how old our truth of each is.")
     def list_hosts() -> dict[str, Any]:
         now = context.now()
         return {"items": [host_view(each, now) for each in hosts.list_hosts(context.database)]}
 
-    @router.get("/workloads", tags=["workloads"], dependencies=readers, summary="Declared workloads.")
+    @router.get("/workloads", tags=["workloads"], summary="Declared workloads.")
     def list_workloads() -> dict[str, Any]:
         return {"items": [workload_view(each) for each in workloads.list_workloads(context.database)]}
 
-    @router.get("/workloads/{workload_id}", tags=["workloads"], dependencies=readers, summary="One workload.")
+    @router.get("/workloads/{workload_id}", tags=["workloads"], summary="One workload.")
     def get_workload(workload_id: str, response: Response) -> dict[str, Any]:
         found = workloads.get_workload(context.database, workload_id)
         response.headers["ETag"] = f'"{found.generation}"'
         return workload_view(found)
 
 
-def _add_workloads(router: APIRouter, context: ApiContext) -> None:
-    if_match = Annotated[
-        str | None, Header(alias="If-Match", description='The generation that is replaced, as `"3"`.')
-    ]
-    writers = [Depends(_writer(context.access))]
+def _add_passes(router: APIRouter, context: ApiContext) -> None:
+    @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.")
+    def tick() -> dict[str, Any]:
+        return context.force(FORCED_PASS_SECONDS).as_dict()
 
-    @router.put("/workloads/{workload_id}", tags=["workloads"], dependencies=writers, summary="Create or replace.")
+
+def _add_writes(router: APIRouter, context: ApiContext) -> None:
+    @router.put("/workloads/{workload_id}", tags=["workloads"], summary="Create or replace.")
     def put_workload(
-        workload_id: str, body: dict[str, Any], response: Response, match: if_match = None
+        workload_id: str, body: dict[str, Any], response: Response, match: IfMatch = None
     ) -> dict[str, Any]:
         if body.get("id", workload_id) != workload_id:
             raise UsageError(f"the body says id {body['id']!r}, the path says {workload_id!r}")
@@ -101,8 +118,8 @@ def _add_workloads(router: APIRouter, context: ApiContext) -> None:
         response.status_code = 201 if applied.result == "created" else 200
         return {"result": applied.result} | workload_view(applied.workload)
 
-    @router.delete("/workloads/{workload_id}", tags=["workloads"], dependencies=writers, summary="Delete.")
-    def delete_workload(workload_id: str, match: if_match = None, force: bool = False) -> dict[str, Any]:
+    @router.delete("/workloads/{workload_id}", tags=["workloads"], summary="Delete.")
+    def delete_workload(workload_id: str, match: IfMatch = None, force: bool = False) -> dict[str, Any]:
         rows = workloads.delete_workload(
             context.database, workload_id, force=force, expected_generation=_generation(match)
         )
@@ -116,17 +133,3 @@ def _generation(if_match: str | None) -> int | None:
     if found is None:
         raise UsageError(f'If-Match is {if_match!r}; allowed: "N" with N the generation, or *')
     return int(found.group(1))
-
-
-def _reader(access: Access) -> Callable[[Request], None]:
-    def check(request: Request) -> None:
-        access.check_read(request)
-
-    return check
-
-
-def _writer(access: Access) -> Callable[[Request], None]:
-    def check(request: Request) -> None:
-        access.check_write(request)
-
-    return check

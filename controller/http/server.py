@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 1.0
 _IDLE_CONNECTION_SECONDS = 10
 _MOST_CONNECTIONS = 256
+_BACKLOG = 128
 
 
 class HttpServer:
@@ -80,6 +81,7 @@ def _open(host: str, port: int) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind(address)
+        opened.listen(_BACKLOG)  # a port that is only bound can be bound by another process as well
     except OSError as error:
         opened.close()
         hint = "; TALLYD_LISTEN takes another port" if error.errno == 98 else ""

@@ -41,13 +41,12 @@ def compare(
     released = [row for row in rest if row.container_id in moved]
     unlisted = [row for row in rest if row.container_id not in listed_ids and row.state != MISSING]
     gone = [row for row in unlisted if may_sweep and _bound_before(row, horizon)]
-    swept = {row.id for row in gone}
-    kept = [row.id for row in rest if row.container_id not in moved and row.id not in swept and row.state != MISSING]
+    unseen = [row.id for row in rest if row.container_id not in moved and row.state != MISSING]
     return Change(
         inserted=tuple(inserted),
         updated=tuple(_release(row) for row in released) + tuple(updated),
         missing=tuple((row.id, row.container_id or "") for row in gone),
-        unseen=tuple(kept),
+        unseen=tuple(unseen),
         unchanged=unchanged,
         recovered=recovered,
     )

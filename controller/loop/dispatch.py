@@ -135,10 +135,14 @@ def _find_by_id(container: Container, catalog: Catalog) -> Workload | Ignored:
 
 
 def _claim(rule: Rule, container: Container, workload: Workload, catalog: Catalog) -> Claim | Ignored:
-    slot, role = _slot(rule, container, workload)
     bound = catalog.row_of_container.get(container.id)
     if bound is not None and (workload.kind is WorkloadKind.PROJECT or bound.workload_id == workload.id):
-        return Claim(container, rule, workload, bound.id, role)
+        return Claim(container, rule, workload, bound.id, _slot(rule, container, workload)[1])
+    return _own_claim(rule, container, workload)
+
+
+def _own_claim(rule: Rule, container: Container, workload: Workload) -> Claim | Ignored:
+    slot, role = _slot(rule, container, workload)
     if workload.kind is WorkloadKind.PROJECT:
         detail = f"project {workload.id!r} has no row for it; the deployer creates those (tallyd workload adopt)"
         return Ignored(container, IgnoreReason.NO_PROJECT_ROW, detail)
@@ -175,9 +179,14 @@ def dispatch(
     claims: defaultdict[str, list[Claim]] = defaultdict(list)
     ignored: list[Ignored] = []
     alive: dict[str, bool] = dict.fromkeys(unreadable_ids, True)
-    for container in containers:
-        alive[container.id] = container.alive
-        matched = match(container, catalog, names)
+    found = [match(container, catalog, names) for container in containers]
+    wanted = {each.row_id for each in found if isinstance(each, Claim) and each.container.alive}
+    for each in found:
+        alive[each.container.id] = each.container.alive
+        matched = each
+        if isinstance(each, Claim) and each.row_id in wanted and not each.container.alive:
+            # It gives way now (R16). A row that a deployer named is not its own, so it still has one to take.
+            matched = _own_claim(each.rule, each.container, each.workload)
         if isinstance(matched, Ignored):
             ignored.append(matched)
         else:

@@ -64,8 +64,11 @@ def find_container(seen: Preview, wanted: str) -> Container | Unreadable:
     name = wanted.removeprefix("/")
     containers = seen.observation.containers
     exact = [each for each in containers if name in (each.name, each.id)]
-    begins = [each for each in containers if len(name) >= _PREFIX_LENGTH and each.id.startswith(name)]
-    broken = [each for each in seen.observation.unreadable if (each.container_id or "").startswith(name)]
+    prefix = name if len(name) >= _PREFIX_LENGTH else "\0"  # with which no id begins
+    begins = [each for each in containers if each.id.startswith(prefix)]
+    named = _ids_of_name(name, seen.listing.items)
+    unreadable = [(each.container_id or "", each) for each in seen.observation.unreadable]
+    broken = [each for each_id, each in unreadable if each_id in named or each_id.startswith(prefix)]
     found: list[Container | Unreadable] = [*exact] or [*begins, *broken]
     if len(found) == 1:
         return found[0]
@@ -76,9 +79,15 @@ def find_container(seen: Preview, wanted: str) -> Container | Unreadable:
     raise NotFound(f"the engine lists no container {wanted!r} (of {len(containers)}){hint}")
 
 
+def _ids_of_name(name: str, items: Iterable[object]) -> set[object]:
+    """Ids of the listed items with this name, whatever else is wrong with them."""
+    shaped = [item for item in items if isinstance(item, dict) and isinstance(item.get("Names"), list)]
+    return {item.get("Id") for item in shaped if f"/{name}" in item["Names"]}
+
+
 def explain_container(container: Container | Unreadable, seen: Preview, names: LabelNames) -> Explanation:
     """Everything that decided over this container."""
-    labels = _labels_of(container, [item.value for item in seen.listing.items])
+    labels = _labels_of(container, seen.listing.items)
     if isinstance(container, Unreadable):
         told = f"set aside, its row is kept as it is: {container.reason}"
         return Explanation(container.container_id or "", "", "", (), "", told, "", "")

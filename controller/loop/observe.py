@@ -23,6 +23,8 @@ MAX_KEY_CHARACTERS = 512
 _STATES = {"exited": "stopped", "dead": "stopped"}
 """The engine's words for one state of ours (R13); every other word is taken as it is, also one not known yet."""
 
+_LAST_PORT = 65_535
+
 _HEALTH_IN_STATUS = (
     ("(healthy)", "healthy"),
     ("(unhealthy)", "unhealthy"),
@@ -102,6 +104,8 @@ def _container(item: object, names: LabelNames) -> Container:
     name = _name(item.get("Names"))
     if _is_ours(labels, names):
         _check_labels(labels, names)
+    else:
+        labels = {label: value for label, value in labels.items() if isinstance(value, str)}
     state = _text(item, "State")
     port, ports = _ports(item.get("Ports"))
     get = labels.get
@@ -219,9 +223,13 @@ def _ports(listed: object) -> tuple[int, str]:
             )
             for each in listed
         )
-    except (KeyError, TypeError, ValueError):
+        as_objects = [
+            {"private": private, "type": protocol, "ip": ip, "public": public}
+            for private, protocol, ip, public in ports
+        ]
+        text = orjson.dumps(as_objects).decode()
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _CannotRead("Ports holds an entry without a port number") from None
-    as_objects = [
-        {"private": private, "type": protocol, "ip": ip, "public": public} for private, protocol, ip, public in ports
-    ]
-    return ports[0][0], orjson.dumps(as_objects).decode()
+    if not 0 <= ports[0][0] <= ports[-1][0] <= _LAST_PORT:
+        raise _CannotRead(f"Ports holds a port number outside 0 to {_LAST_PORT}")
+    return ports[0][0], text

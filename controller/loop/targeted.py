@@ -92,7 +92,7 @@ def _look(activation: Activation, clock: Clock, phases: Phases, wanted: frozense
             listing = activation.engine.list_containers(wanted)
         if bound.engine_id not in ("", listing.engine_id):
             raise EngineRefused(activation.host, bound.engine_id, listing.engine_id)
-        observation = observe([item.value for item in listing.items], activation.names)
+        observation = observe(listing.items, activation.names)
         with phases.timed("read"):
             snapshot = _with_claims(activation, bound, observation)
         concerned = {row.container_id for row in snapshot.rows.values() if row.container_id}

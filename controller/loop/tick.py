@@ -126,7 +126,7 @@ def preview(activation: Activation, clock: Clock, phases: Phases | None = None) 
     if snapshot.engine_id not in ("", listing.engine_id):
         raise EngineRefused(activation.host, snapshot.engine_id, listing.engine_id)
     with phases.timed("dispatch"):
-        observation = memory.observe(listing.items, activation.names)
+        observation = memory.observe(listing.parts, activation.names)
         dispatched, change = memory.decide(observation, snapshot, activation.names, horizon)
     return Preview(snapshot, listing, observation, dispatched, change, listed_at)
 
@@ -175,7 +175,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
         outcome=TickOutcome.COMPLETE,
         began_at=began_at,
         engine_id=seen.listing.engine_id,
-        listed=len(seen.listing.items),
+        listed=len(seen.listing.parts),
         matched=len(seen.dispatched.assignments),
         change=seen.change,
         ignored=seen.dispatched.ignored,

@@ -14,7 +14,7 @@ from controller.sample import containers
 from controller.sample.client import Docker, label_prefix
 from controller.sample.containers import Sample
 from controller.sample.engine import engine
-from controller.sample.tallyd import Tallyd, declared
+from controller.sample.tallyd import Tallyd, declared, forget, manifest_path
 from controller.sample.terminal import SampleUnavailable, Stopped, finish_in_peace, say, stop_on_signals
 
 FOLDER = Path(".run")
@@ -48,15 +48,31 @@ def _prepare(stack: contextlib.ExitStack, docker: Docker, folder: Path) -> Tally
     containers.remove(sample)
     if docker.has_workloads(sample.prefix):
         return _tallyd(docker, folder / f"tallyd-{docker.engine_key()}.db")
-    tallyd = _tallyd(docker, folder / f"sample-{docker.engine_key()}.db")
+    tallyd = _tallyd(docker, folder / "sample.db")
+    _forget_killed_run(tallyd, sample)
+    if not _own_database() and tallyd.declares_workloads():
+        say("The store already declares workloads, so there is no sample")
+        return tallyd
     project = stack.enter_context(containers.running(sample))
     stack.enter_context(declared(tallyd, sample, project))
     return tallyd
 
 
+def _forget_killed_run(tallyd: Tallyd, sample: Sample) -> None:
+    if _own_database():
+        for path in sample.folder.glob("sample.db*"):
+            path.unlink()
+    elif manifest_path(sample).exists():
+        forget(tallyd, sample)
+
+
+def _own_database() -> bool:
+    return not {"TALLYD_DATABASE_URL", "TALLYD_DATABASE_URL_FILE"} & os.environ.keys()
+
+
 def _tallyd(docker: Docker, database: Path) -> Tallyd:
     environment = {"DOCKER_HOST": docker.endpoint}
-    if not {"TALLYD_DATABASE_URL", "TALLYD_DATABASE_URL_FILE"} & os.environ.keys():
+    if _own_database():
         environment["TALLYD_DATABASE_URL"] = f"sqlite:///{database}"
     return Tallyd(environment)
 

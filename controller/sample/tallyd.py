@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -18,8 +19,7 @@ import yaml
 from controller.sample.containers import SITE, Sample
 from controller.sample.terminal import SampleUnavailable, ending_with_us, run, say
 
-REPORT = {"kind": "report", "config": {}}
-MANUAL = {"kind": "manual"}
+WORKLOADS = {"shop": "project", "docs": "site", "blog": "stack"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,14 @@ class Tallyd:
         """
         return run([_program(), *arguments], environment=self.environment)
 
+    def declares_workloads(self) -> bool:
+        """Whether the store has workloads.
+
+        :raises SampleUnavailable: the store cannot be used.
+        """
+        self.call("migrate")
+        return bool(json.loads(self.call("workload", "list", "--output", "json")))
+
     def run(self, arguments: Sequence[str]) -> int:
         """Run the controller in the foreground, pass signals on to it, and return its exit code."""
         exports = " ".join(f"{name}={value}" for name, value in self.environment.items())
@@ -48,13 +56,14 @@ class Tallyd:
 
 def manifest(sample: Sample) -> str:
     """What the sample declares, as YAML."""
+    refs = {"docs": SITE, "blog": sample.stack}
     workloads = [
-        {"id": "shop", "name": "Shop", "kind": "project"},
-        {"id": "docs", "name": "Docs", "kind": "site", "ref": SITE},
-        {"id": "blog", "name": "Blog", "kind": "stack", "ref": sample.stack},
+        {"id": name, "name": name.title(), "kind": kind}
+        | ({"ref": refs[name]} if name in refs else {})
+        | {"source": {"kind": "report", "config": {}}, "trigger": {"kind": "manual"}}
+        for name, kind in WORKLOADS.items()
     ]
-    declared = [{**workload, "source": dict(REPORT), "trigger": dict(MANUAL)} for workload in workloads]
-    return yaml.safe_dump({"workloads": declared}, sort_keys=False)
+    return yaml.safe_dump({"workloads": workloads}, sort_keys=False)
 
 
 @contextlib.contextmanager
@@ -63,7 +72,7 @@ def declared(tallyd: Tallyd, sample: Sample, project_containers: Sequence[str]) 
 
     :raises SampleUnavailable: the controller refused them.
     """
-    path = sample.folder / "sample.yaml"
+    path = manifest_path(sample)
     path.write_text(manifest(sample))
     say(f"Declaring the sample's workloads with: tallyd workload apply -f {path}")
     tallyd.call("workload", "apply", "-f", str(path))
@@ -72,11 +81,22 @@ def declared(tallyd: Tallyd, sample: Sample, project_containers: Sequence[str]) 
             tallyd.call("workload", "adopt", "shop", container)
         yield
     finally:
-        for workload in ("shop", "docs", "blog"):
-            try:
-                tallyd.call("workload", "delete", "--force", workload)
-            except SampleUnavailable as exc:
-                say(str(exc))
+        forget(tallyd, sample)
+
+
+def forget(tallyd: Tallyd, sample: Sample) -> None:
+    """Take the declarations of the sample, or of a killed run of it, out of the store."""
+    for workload in WORKLOADS:
+        try:
+            tallyd.call("workload", "delete", "--force", workload)
+        except SampleUnavailable as exc:
+            say(str(exc))
+    manifest_path(sample).unlink(missing_ok=True)
+
+
+def manifest_path(sample: Sample) -> Path:
+    """Where the manifest lies while its workloads are declared."""
+    return sample.folder / "sample.yaml"
 
 
 def _program() -> Path:

@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("source_config", sa.JSON(), nullable=False),
         sa.Column("trigger_kind", sa.Text(), nullable=False),
         sa.Column("trigger_config", sa.JSON(), nullable=False),
-        sa.Column("public_faces", sa.JSON(), nullable=True),
+        sa.Column("public_faces", sa.JSON(), nullable=False),
         sa.Column("parent", sa.Text(), sa.ForeignKey("workloads.id"), nullable=True),
         sa.Column("host", sa.Text(), nullable=True),
         sa.Column("generation", sa.Integer(), nullable=False),

@@ -1,0 +1,1 @@
+"""Documentation and code say the same, in both directions."""

@@ -1,0 +1,21 @@
+"""A failed integration test shows what its engines logged."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+ENGINES = ("own_engine", "engine")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the log of the test's engine to the report of its failure."""
+    report = yield
+    used = getattr(item, "funcargs", {})
+    if report.when == "call" and report.failed:
+        for name in ENGINES:
+            if name in used:
+                report.sections.append((f"log of {name}", used[name].log()))
+    return report
