@@ -6,6 +6,7 @@ The one place that builds clients, clocks and threads.
 from __future__ import annotations
 
 import random
+import secrets
 import signal
 import threading
 import time
@@ -19,19 +20,24 @@ import structlog
 from controller import __version__
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
+from controller.engine.events import EventStream
 from controller.http.server import HttpServer
 from controller.labels import LabelNames
 from controller.loop.converge import ConvergeLimits, Converger
+from controller.loop.lease import TTL_INTERVALS, Candidate, LeaseKeeper
 from controller.loop.publish import Narrator, publish_metrics
-from controller.loop.report import TickReport
+from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import Loop, LoopHooks, clamp_interval
 from controller.loop.status import LoopStatus
 from controller.loop.tick import Activation, Clock
+from controller.loop.watch import Watch, WatchHooks
 from controller.metrics import Metrics
+from controller.notify import Notifier
 from controller.plugins.registry import Registry, load_registry
 from controller.settings import Settings
 from store import hosts
 from store.database import Database, open_database
+from store.leases import Lease
 from store.records import Host
 from store.revisions import count_revisions
 from store.schema import migrate
@@ -42,7 +48,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
+COMMAND_LEASE_SECONDS = 5.0
 _SPARE_SECONDS = 30.0
+_SHORTEST_LEASE_SECONDS = 1.0
 
 
 def open_store(settings: Settings) -> Database:
@@ -62,7 +70,26 @@ def register_host(database: Database, settings: Settings, endpoint: str, address
     hosts.register(database, Host(settings.host, endpoint=endpoint, address=address, interval_seconds=interval))
 
 
-def build_activation(settings: Settings, database: Database, engine: EngineClient, registry: Registry) -> Activation:
+def candidate_for(settings: Settings, address: str, control_token: str) -> Candidate:
+    """A controller that stands for its host, under a new random name."""
+    ttl = max(_SHORTEST_LEASE_SECONDS, TTL_INTERVALS * clamp_interval(settings.interval_seconds))
+    return Candidate(settings.host, secrets.token_hex(16), ttl, address, control_token)
+
+
+def command_candidate(settings: Settings) -> Candidate:
+    """A single command that runs one pass; who waits for it need not wait long if it is killed."""
+    return Candidate(settings.host, secrets.token_hex(16), COMMAND_LEASE_SECONDS)
+
+
+def build_activation(
+    settings: Settings,
+    database: Database,
+    engine: EngineClient,
+    lease: Callable[[], Lease],
+    *,
+    registry: Registry,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Activation:
     """All that one pass works with."""
     limits = ConvergeLimits(
         workers=settings.plugin_workers,
@@ -70,11 +97,16 @@ def build_activation(settings: Settings, database: Database, engine: EngineClien
         pass_seconds=min(settings.plugin_deadline_seconds * 1.25, clamp_interval(settings.interval_seconds)),
     )
     converger = Converger(registry, limits, chance=random.Random(), monotonic=CLOCK.monotonic)
-    return Activation(settings.host, LabelNames(settings.label_prefix), database, engine, converger)
+    names = LabelNames(settings.label_prefix)
+    return Activation(settings.host, names, database, engine, converger, lease, interrupted)
 
 
 class Daemon:
-    """One running controller. Started once, stopped once; both can be repeated without harm."""
+    """One running controller. Started once, stopped once; both can be repeated without harm.
+
+    :raises SettingInvalid: the port cannot be opened, or the engine's address is wrong.
+    :raises StoreError: the store cannot be used.
+    """
 
     def __init__(
         self,
@@ -88,6 +120,7 @@ class Daemon:
         self.status = LoopStatus(self.interval, CLOCK.monotonic)
         self.registry = load_registry()
         self._narrator = Narrator(log)
+        self._notifier = Notifier(environment)
         self._reported = reported
         self._engine = EngineClient(
             endpoint_from(environment),
@@ -95,41 +128,53 @@ class Daemon:
             observer=self.metrics.observe_request,
         )
         self.database = open_store(settings)
-        self._activation = build_activation(settings, self.database, self._engine, self.registry)
-        hooks = LoopHooks(lambda: self._activation, self._record, self._cancel)
-        self.loop = Loop(hooks, CLOCK, settings.interval_seconds)
         self._revisions = count_revisions(self.database)
-        self._http: HttpServer | None = None
+        self._http = HttpServer(*settings.address, self._build_app)
+        self._control_token = secrets.token_urlsafe(32)
+        candidate = candidate_for(settings, self._http.url, self._control_token)
+        self.keeper = LeaseKeeper(self.database, candidate, CLOCK.monotonic, self._lead)
+        self.loop = Loop(LoopHooks(lambda: self._activation, self._record, self._cancel), CLOCK, self.interval)
+        self._activation = build_activation(
+            settings,
+            self.database,
+            self._engine,
+            self.keeper.current,
+            registry=self.registry,
+            interrupted=self._somebody_waits,
+        )
+        self.watch = self._build_watch()
+        self._started = False
         self._stopped = threading.Event()
 
     @property
     def address(self) -> str:
-        """The URL of the HTTP port, once started."""
-        return self._http.url if self._http is not None else ""
+        """The URL of the HTTP port."""
+        return self._http.url
 
     def start(self) -> None:
-        """Open the port, then run the boot pass. Returns at once.
+        """Subscribe to events, then run the boot pass. Returns at once.
 
         :raises StoreError: the store cannot be used.
-        :raises SettingInvalid: the port cannot be opened.
         """
-        if self._http is not None:
+        if self._started:
             return
+        self._started = True
         if self.interval != self.settings.interval_seconds:
             log.warning("interval clamped", asked=self.settings.interval_seconds, used=self.interval)
         for name, reason in self.registry.broken.items():
             log.error("plugin cannot be loaded", entry_point=name, reason=reason)
-        self._http = HttpServer(*self.settings.address, self._build_app)
-        register_host(self.database, self.settings, self._engine.endpoint.url, self._http.url)
+        register_host(self.database, self.settings, self._engine.endpoint.url, self.address)
         log.info(
             "starting",
             version=__version__,
             host=self.settings.host,
             endpoint=self._engine.endpoint.url,
             store=self.database.display_url,
-            address=self._http.url,
+            address=self.address,
         )
+        self.watch.start()
         self.loop.start()
+        self.keeper.start()
         self._http.start()
 
     def stop(self) -> None:
@@ -137,9 +182,11 @@ class Daemon:
         if self._stopped.is_set():
             return
         self._stopped.set()
+        self._notifier.stopping()
+        self.watch.stop()
         self.loop.stop()
-        if self._http is not None:
-            self._http.stop()
+        self._http.stop()
+        self.keeper.stop()
         self._engine.close()
         self.database.close()
         log.info("stopped")
@@ -177,19 +224,45 @@ class Daemon:
                 loop=self.loop,
                 status=self.status,
                 metrics=self.metrics,
-                access=Access(token.get_secret_value() if token else None, self.settings.on_loopback),
+                access=Access(
+                    token.get_secret_value() if token else None, self.settings.on_loopback, self._control_token
+                ),
                 now=CLOCK.now,
                 longest_silence_seconds=self.longest_silence_seconds,
             )
         )
 
+    def _lead(self) -> None:
+        self.loop.request()
+
+    def _somebody_waits(self) -> bool:
+        return self.loop.somebody_waits
+
     def _cancel(self) -> None:
         self._engine.cancel()
         self._activation.converger.stop()
 
+    def _build_watch(self) -> Watch:
+        hooks = WatchHooks(
+            connected=self.metrics.event_stream_connected.set,
+            received=lambda action: self.metrics.events.labels(action).inc(),
+            touched=self.loop.touch,
+            resync=self.loop.request,
+        )
+        return Watch(self._open_stream, hooks, random.Random())
+
+    def _open_stream(self) -> EventStream:
+        return EventStream(self._engine.endpoint)
+
     def _record(self, report: TickReport) -> None:
+        if report.outcome is TickOutcome.STANDBY:
+            self.keeper.lost()
+        elif report.complete and not report.targeted:
+            self.keeper.committed()
+        self.metrics.lease_held.set(self.keeper.held)
         self.status.record(report)
         self._narrator.tell(report)
+        self._notifier.tell(report)
         publish_metrics(report, self.metrics, self._revisions)
         if not self._stopped.is_set():
             self._reported(report)

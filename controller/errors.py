@@ -14,9 +14,10 @@
     ├── PluginError                  a plugin, or what it said, is unusable
     │   ├── PluginUnknown            no plugin of this kind is installed
     │   └── PluginConfigInvalid      the plugin refuses its configuration
+    ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
-        ├── PassSuperseded, EngineRefused
+        ├── PassSuperseded, EngineRefused, LeaseHeld, LeaseLost
         ├── NotFound
         └── Conflict ── WorkloadConflict
 
@@ -26,6 +27,8 @@ A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``
 from store.errors import (
     Conflict,
     EngineRefused,
+    LeaseHeld,
+    LeaseLost,
     NotFound,
     PassSuperseded,
     RowRejected,
@@ -45,6 +48,9 @@ __all__ = [
     "EngineRefused",
     "EngineTimeout",
     "EngineUnreachable",
+    "LeaderUnreachable",
+    "LeaseHeld",
+    "LeaseLost",
     "ManifestInvalid",
     "NotFound",
     "PassSuperseded",
@@ -93,6 +99,10 @@ class EngineAnswerInvalid(EngineError):
 
 class EngineCallCancelled(EngineError):
     """The call was given up because the controller stops (R3)."""
+
+
+class LeaderUnreachable(TallydError):
+    """A controller leads this host, but cannot be asked from here."""
 
 
 class PluginError(TallydError):

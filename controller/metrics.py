@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from controller import __version__
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,14 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._targeted = self._counter("targeted_passes", "Passes over the containers that events named.", "outcome")
+        self._targeted_seconds = Histogram(
+            "tallyd_targeted_pass_duration_seconds",
+            "Seconds that a targeted pass took, from the end of its coalescing window.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.lease_held = self._gauge("lease_held", "Whether this controller leads its host (1) or stands by (0).")
         self._listed = self._gauge(
             "last_complete_listing_timestamp_seconds", "When the last complete listing began; 0: never."
         )
@@ -107,6 +115,11 @@ class Metrics:
         for phase, seconds in phases.items():
             self._phases.labels(phase).observe(seconds)
 
+    def observe_targeted(self, outcome: str, seconds: float) -> None:
+        """One targeted pass, whatever became of it."""
+        self._targeted.labels(outcome).inc()
+        self._targeted_seconds.observe(seconds)
+
     def observe_reconcile(self, kind: str, result: str) -> None:
         """One plugin call that ended."""
         self._reconciles.labels(kind, result).inc()
@@ -115,6 +128,15 @@ class Metrics:
         """What the last complete pass left in the index."""
         self._index.figures = figures
         self._listed.set(listed_at_timestamp)
+
+    def adjust_index(self, difference: Mapping[tuple[str, str], int]) -> None:
+        """What a targeted pass added to and took from the numbers of rows."""
+        figures = self._index.figures
+        adjusted = {
+            key: figures.containers.get(key, 0) + difference.get(key, 0) for key in {*figures.containers, *difference}
+        }
+        containers = {key: count for key, count in adjusted.items() if count > 0}
+        self._index.figures = replace(figures, containers=containers)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"tallyd_{name}", text, labels, registry=self.registry)

@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import StaticPool
 
 from store.errors import Conflict, RowRejected, SchemaOutdated, StoreError, StoreUnavailable, StoreUrlInvalid
+from store.watchdog import Watchdog
 
 BUSY_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 15
+TRANSACTION_TIMEOUT_SECONDS = 20
 _PASSWORD = re.compile(r":[^:/]*@")
 
 
@@ -34,6 +36,7 @@ class Database:
     engine: Engine
     url: URL
     path: Path | None
+    watchdog: Watchdog | None = None
 
     @property
     def dialect(self) -> str:
@@ -60,7 +63,7 @@ class Database:
         options = {"isolation_level": "REPEATABLE READ"} if self.dialect == "postgresql" else {}
         with translated(self), self.engine.connect() as plain:
             connection = plain.execution_options(**options)
-            with connection.begin():
+            with self._watched(connection), connection.begin():
                 yield connection
 
     @contextmanager
@@ -74,8 +77,14 @@ class Database:
         """
         with translated(self), self.engine.connect() as plain:
             connection = plain.execution_options(tallyd_writing=True)
-            with connection.begin():
+            with self._watched(connection), connection.begin():
                 yield connection
+
+    def _watched(self, connection: Connection) -> AbstractContextManager[None]:
+        if self.watchdog is None:
+            return nullcontext()
+        driver_connection: Any = connection.connection.driver_connection
+        return self.watchdog.watching(driver_connection.fileno())
 
     def close(self) -> None:
         """Give all connections back."""
@@ -91,7 +100,7 @@ def open_database(url: str, *, make: bool = True) -> Database:
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "postgresql":
-        return Database(_postgresql(parsed), parsed, None)
+        return Database(_postgresql(parsed), parsed, None, Watchdog(TRANSACTION_TIMEOUT_SECONDS))
     path = Path(parsed.database) if parsed.database and parsed.database != ":memory:" else None
     if path is not None and make:
         try:
@@ -122,7 +131,6 @@ def _postgresql(url: URL) -> Engine:
     return create_engine(
         url,
         hide_parameters=True,
-        pool_pre_ping=True,
         pool_size=4,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,

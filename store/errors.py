@@ -37,6 +37,24 @@ class PassSuperseded(StoreError):
     """
 
 
+class LeaseHeld(StoreError):
+    """Another controller leads this host (R22)."""
+
+    def __init__(self, host: str, address: str, seconds_left: float) -> None:
+        where = f" at {address}" if address else ""
+        super().__init__(
+            f"host {host!r} is led by another controller{where}; its lease runs out in "
+            f"{max(0.0, seconds_left):.0f} s unless it renews it. Two controllers need two names: TALLYD_HOST"
+        )
+        self.host = host
+        self.address = address
+        self.seconds_left = seconds_left
+
+
+class LeaseLost(StoreError):
+    """The lease that a write was made under is no longer ours; nothing was written (R22)."""
+
+
 class EngineRefused(StoreError):
     """The engine behind the socket is not the one that this host was bound to (R18)."""
 

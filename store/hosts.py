@@ -10,6 +10,8 @@ from store.errors import NotFound
 from store.records import Host
 from store.tables import HOSTS
 
+_COLUMNS = tuple(HOSTS.c[name] for name in Host.__slots__)
+
 
 def register(database: Database, host: Host) -> None:
     """Make the host's row, or bring its endpoint, address and interval up to date.
@@ -29,7 +31,8 @@ def register(database: Database, host: Host) -> None:
 
 def _upsert(connection: Connection, dialect: str, values: dict[str, object], *, only_without_address: bool) -> None:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    row = {"engine_id": "", "pass_number": 0} | values
+    unled = {"lease_owner": "", "lease_token": 0, "lease_expires": 0.0, "control_token": ""}
+    row = {"engine_id": "", "pass_number": 0} | unled | values
     changed = {name: value for name, value in values.items() if name != "id"}
     statement = insert(HOSTS).values(row)
     where = HOSTS.c.address == "" if only_without_address else None
@@ -39,7 +42,7 @@ def _upsert(connection: Connection, dialect: str, values: dict[str, object], *, 
 def list_hosts(database: Database) -> list[Host]:
     """All hosts by id."""
     with database.reading() as connection:
-        return [_host(row) for row in connection.execute(select(HOSTS).order_by(HOSTS.c.id))]
+        return [_host(row) for row in connection.execute(select(*_COLUMNS).order_by(HOSTS.c.id))]
 
 
 def get_host(database: Database, host_id: str) -> Host:
@@ -48,7 +51,7 @@ def get_host(database: Database, host_id: str) -> Host:
     :raises NotFound: no controller has registered this host yet.
     """
     with database.reading() as connection:
-        row = connection.execute(select(HOSTS).where(HOSTS.c.id == host_id)).one_or_none()
+        row = connection.execute(select(*_COLUMNS).where(HOSTS.c.id == host_id)).one_or_none()
     if row is None:
         raise NotFound(f"host {host_id!r} is not in the store; a controller registers it at its first tick")
     return _host(row)

@@ -6,20 +6,31 @@ column (R12). Nothing here decides what a row should be; that is `controller.loo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, exc, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exc, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from store.database import Database
-from store.errors import Conflict, EngineRefused, NotFound, PassSuperseded
-from store.records import MISSING, Applied, Assignment, Change, ContainerRow, RowUpdate, Snapshot
+from store.errors import Conflict, EngineRefused, LeaseLost, NotFound, PassSuperseded
+from store.leases import Lease, holds, store_clock
+from store.records import (
+    MISSING,
+    Applied,
+    Assignment,
+    Change,
+    ContainerRow,
+    Listed,
+    RowUpdate,
+    Snapshot,
+    Workload,
+)
 from store.tables import CONTAINERS, HOSTS, OBSERVED_COLUMNS
-from store.workloads import read_catalog
+from store.workloads import Refs, read_catalog
 
 _ASSIGNMENT_FIELDS = tuple(field.name for field in fields(Assignment))
 _values_of = attrgetter(*_ASSIGNMENT_FIELDS)
@@ -28,69 +39,124 @@ _ROW_ERRORS = (exc.DataError, exc.IntegrityError, UnicodeError)
 Params = dict[str, Any]
 
 
-def _snapshot_of_a_host() -> Select[Any]:
-    columns = [CONTAINERS.c[name] for name in _ASSIGNMENT_FIELDS]
-    joined = HOSTS.outerjoin(CONTAINERS, CONTAINERS.c.host == HOSTS.c.id)
-    statement = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(joined)
-    return statement.where(HOSTS.c.id == bindparam("host"))
-
-
-_SNAPSHOT = _snapshot_of_a_host()
-
-
-def read_snapshot(database: Database, host: str) -> Snapshot:
+def read_snapshot(database: Database, host: str, before: Snapshot | None = None) -> Snapshot:
     """Read all that one pass needs: two statements, whatever the number of containers (P9).
 
     A host that no controller has registered yet has no rows and pass number 0.
 
+    :param before: an earlier snapshot; where nothing changed since, its records are given again.
+
     :raises StoreError: the store cannot be read.
     """
     with database.reading() as connection:
-        found = connection.execute(_SNAPSHOT, {"host": host}).all()
-        workloads = read_catalog(connection, host)
+        snapshot = _read_rows(connection, host, CONTAINERS.c.host == HOSTS.c.id, before)
+        return replace(snapshot, workloads=read_catalog(connection, host))
+
+
+def read_bound(database: Database, host: str, container_ids: Collection[str]) -> Snapshot:
+    """The part of a snapshot that records these containers; without workloads.
+
+    :raises StoreError: the store cannot be read.
+    """
+    bound = and_(CONTAINERS.c.host == HOSTS.c.id, CONTAINERS.c.container_id.in_(container_ids))
+    with database.reading() as connection:
+        return _read_rows(connection, host, bound)
+
+
+def read_claimed(
+    database: Database, snapshot: Snapshot, claims_of: Callable[[Mapping[str, Workload]], Collection[str]], refs: Refs
+) -> Snapshot:
+    """The snapshot with the workloads that ``refs`` names, and with the rows that are claimed from them.
+
+    :param claims_of: workloads by id → ids of the rows that are claimed.
+    :raises StoreError: the store cannot be read.
+    """
+    with database.reading() as connection:
+        workloads = read_catalog(connection, snapshot.host, refs)
+        wanted = claims_of(workloads)
+        claimed = and_(CONTAINERS.c.host == HOSTS.c.id, CONTAINERS.c.id.in_(wanted))
+        rows = _read_rows(connection, snapshot.host, claimed).rows if wanted else {}
+    return replace(snapshot, workloads=workloads, rows={**rows, **snapshot.rows})
+
+
+def read_workload_rows(database: Database, host: str, workload_ids: Collection[str]) -> list[Assignment]:
+    """All rows of these workloads on this host.
+
+    :raises StoreError: the store cannot be read.
+    """
+    of_them = and_(CONTAINERS.c.host == HOSTS.c.id, CONTAINERS.c.workload_id.in_(workload_ids))
+    with database.reading() as connection:
+        return list(_read_rows(connection, host, of_them).rows.values())
+
+
+def _read_rows(
+    connection: Connection, host: str, wanted: ColumnElement[bool], before: Snapshot | None = None
+) -> Snapshot:
+    columns = [CONTAINERS.c[name] for name in _ASSIGNMENT_FIELDS]
+    statement = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(
+        HOSTS.outerjoin(CONTAINERS, wanted)
+    )
+    found = connection.execute(statement.where(HOSTS.c.id == host)).all()
     if not found:
-        return Snapshot(host, 0, "", {}, workloads)
-    rows = {row[2]: Assignment(*row[2:]) for row in found if row[2] is not None}
-    return Snapshot(host, found[0][0], found[0][1], rows, workloads)
+        return Snapshot(host, 0, "", {}, {})
+    read = [row[2:] for row in found if row[2] is not None]
+    same = before is not None and before.read == read
+    rows = before.rows if before is not None and same else {row[0]: Assignment(*row) for row in read}
+    return Snapshot(host, found[0][0], found[0][1], rows, {}, read)
 
 
-def apply_tick(
-    database: Database, snapshot: Snapshot, change: Change, engine_id: str, listed_at: datetime
-) -> Applied:
+def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: Listed, lease: Lease) -> Applied:
     """Write one pass: the host's fence and freshness, what changed, the sweep, last-seen. One transaction.
 
-    A row whose container was rebound by a deployer since the snapshot is left alone; the next pass sees it.
+    A row whose container was rebound by a deployer since the snapshot is left alone; the next pass sees it. The
+    fence also prolongs the lease.
 
     :raises PassSuperseded: another pass was committed since the snapshot was read; nothing is written.
+    :raises LeaseLost: another controller leads the host now; nothing is written (R22).
     :raises EngineRefused: the host is bound to another engine; nothing is written (R18).
     :raises NotFound: the host is not registered.
     :raises StoreError: the store failed; nothing is written.
     """
     with database.writing() as connection:
-        _take_pass(connection, snapshot, engine_id, listed_at)
-        writer = _RowWriter(connection, database.dialect, snapshot.host, listed_at)
+        _take_pass(connection, snapshot, listed, lease)
+        writer = _RowWriter(connection, database.dialect, snapshot.host, listed.at)
         # Updates first: they free the containers that inserted rows bind.
         writer.update(change.updated)
         writer.insert(change.inserted)
         _sweep(connection, snapshot.host, change.missing)
-        _touch(connection, snapshot.host, change.unseen, listed_at)
+        if listed.completely:
+            _touch(connection, snapshot.host, change.unseen, listed.at)
     return Applied(rejected=writer.rejected)
 
 
-def _take_pass(connection: Connection, snapshot: Snapshot, engine_id: str, listed_at: datetime) -> None:
+def _take_pass(connection: Connection, snapshot: Snapshot, listed: Listed, lease: Lease) -> None:
+    expires = store_clock(connection.dialect.name) + lease.ttl_seconds
+    values: Params = {
+        "pass_number": snapshot.pass_number + 1,
+        "engine_id": listed.engine_id,
+        "lease_expires": expires,
+    }
+    if listed.completely:
+        values["last_listed_at"] = listed.at
     statement = (
         update(HOSTS)
-        .where(HOSTS.c.id == snapshot.host, HOSTS.c.pass_number == snapshot.pass_number)
-        .where(HOSTS.c.engine_id.in_(["", engine_id]))
-        .values(pass_number=snapshot.pass_number + 1, last_listed_at=listed_at, engine_id=engine_id)
+        .where(*holds(lease), HOSTS.c.pass_number == snapshot.pass_number)
+        .where(HOSTS.c.engine_id.in_(["", listed.engine_id]))
+        .values(values)
     )
-    if connection.execute(statement).rowcount == 1:
-        return
-    bound = connection.execute(select(HOSTS.c.engine_id).where(HOSTS.c.id == snapshot.host)).scalar()
-    if bound is None:
+    if connection.execute(statement).rowcount != 1:
+        _explain_refusal(connection, snapshot, listed, lease)
+
+
+def _explain_refusal(connection: Connection, snapshot: Snapshot, listed: Listed, lease: Lease) -> NoReturn:
+    columns = (HOSTS.c.engine_id, HOSTS.c.lease_owner, HOSTS.c.lease_token)
+    host = connection.execute(select(*columns).where(HOSTS.c.id == snapshot.host)).one_or_none()
+    if host is None:
         raise NotFound(f"host {snapshot.host!r} is not in the store; a controller registers it when it starts")
-    if bound and bound != engine_id:
-        raise EngineRefused(snapshot.host, bound, engine_id)
+    if (host.lease_owner, host.lease_token) != (lease.owner, lease.token):
+        raise LeaseLost(f"host {snapshot.host!r}: another controller took the lease; nothing was written")
+    if host.engine_id not in ("", listed.engine_id):
+        raise EngineRefused(snapshot.host, host.engine_id, listed.engine_id)
     raise PassSuperseded(f"host {snapshot.host!r}: a newer pass than {snapshot.pass_number} is in the store")
 
 
@@ -105,8 +171,6 @@ class _RowWriter:
         self.rejected: dict[str, str] = {}
 
     def insert(self, rows: Sequence[Assignment]) -> None:
-        if not rows:
-            return
         make = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
         statement = make(CONTAINERS)
         overwritten = {name: statement.excluded[name] for name in OBSERVED_COLUMNS}

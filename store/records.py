@@ -108,7 +108,8 @@ class Assignment:
 class Snapshot:
     """What the store held for one host before the listing began: the sweep's horizon and the diff's left side.
 
-    ``rows`` maps row id → assignment. ``pass_number`` fences the write: it must be unchanged at commit.
+    ``rows`` maps row id → assignment. ``pass_number`` fences the write: it must be unchanged at commit. ``read`` is
+    what was read, so that the next reading is only taken apart where it differs.
     """
 
     host: str
@@ -116,6 +117,7 @@ class Snapshot:
     engine_id: str
     rows: Mapping[str, Assignment]
     workloads: Mapping[str, Workload]
+    read: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,15 @@ class Change:
     def empty(self) -> bool:
         """Whether writing this would change nothing but last-seen."""
         return not (self.inserted or self.updated or self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Which engine answered, when it was asked, and whether it was asked for everything (R21)."""
+
+    engine_id: str
+    at: datetime
+    completely: bool = True
 
 
 @dataclass(frozen=True, slots=True)

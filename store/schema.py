@@ -11,25 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, column, inspect, select, table, text
 
 from store.database import Database
 from store.errors import SchemaOutdated, StoreUnavailable
 
-LOCK_TIMEOUT_SECONDS = 60
+LOCK_TIMEOUT_SECONDS = 15
+HEAD_REVISION = "0002"
+"""The newest revision under `migrations/versions`. Written down, so that a start need not load Alembic to know it."""
+
+_VERSION_TABLE = table("alembic_version", column("version_num"))
 _ADVISORY_LOCK = 0x74616C6C7964  # "tallyd"
 
 
 def head_revision() -> str:
     """The schema revision that this version of tallyd works with."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
-    return head
+    return HEAD_REVISION
 
 
 def current_revision(database: Database) -> str | None:
@@ -38,7 +36,7 @@ def current_revision(database: Database) -> str | None:
     :raises StoreError: the store cannot be read.
     """
     with database.reading() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _current(connection)
 
 
 def migrate(database: Database) -> bool:
@@ -68,23 +66,28 @@ def check_schema(database: Database) -> None:
 
 
 def _upgrade(connection: Connection) -> bool:
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = _current(connection)
     if current == head_revision():
         return False
-    script = ScriptDirectory.from_config(_config())
-    if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
-        raise SchemaOutdated(f"the store has schema {current}, which a newer tallyd made; use that version")
-    config = _config()
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise SchemaOutdated(f"the store has schema {current}, which a newer tallyd made; use that version")
     command.upgrade(config, "head")
     return True
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
-    return config
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(_VERSION_TABLE.name):
+        return None
+    return connection.execute(select(_VERSION_TABLE.c.version_num)).scalar()
 
 
 @contextmanager

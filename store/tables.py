@@ -86,7 +86,11 @@ class ContainerTable(Observed, DeployerOwned, table=True):
 
 
 class HostTable(SQLModel, table=True):
-    """One engine per row. ``pass_number`` counts committed passes and fences each write."""
+    """One engine per row. ``pass_number`` counts committed passes and fences each write.
+
+    ``lease_expires`` is in seconds since the epoch by the store's own clock (R22). ``control_token`` lets whoever
+    may read the store ask the leading controller for a pass.
+    """
 
     __tablename__ = "hosts"
 
@@ -97,6 +101,10 @@ class HostTable(SQLModel, table=True):
     interval_seconds: float = 30.0
     pass_number: int = 0
     last_listed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    lease_owner: str = Field(default="", sa_type=Text)
+    lease_token: int = 0
+    lease_expires: float = 0.0
+    control_token: str = Field(default="", sa_type=Text)
 
 
 class WorkloadTable(SQLModel, table=True):

@@ -25,9 +25,19 @@ class AppliedWorkload:
     result: str
 
 
-def read_catalog(connection: Connection, host: str) -> dict[str, Workload]:
-    """All workloads that this host may index, by id."""
+@dataclass(frozen=True, slots=True)
+class Refs:
+    """What names workloads: their ids, and the refs of sites and stacks."""
+
+    ids: frozenset[str]
+    refs: frozenset[str]
+
+
+def read_catalog(connection: Connection, host: str, only: Refs | None = None) -> dict[str, Workload]:
+    """The workloads that this host may index, by id; all of them, or those that are named."""
     statement = select(WORKLOADS).where(or_(WORKLOADS.c.host.is_(None), WORKLOADS.c.host == host))
+    if only is not None:
+        statement = statement.where(or_(WORKLOADS.c.id.in_(only.ids), WORKLOADS.c.ref.in_(only.refs)))
     return {row.id: _workload(row) for row in connection.execute(statement)}
 
 

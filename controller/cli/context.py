@@ -11,10 +11,11 @@ from typing import Any
 
 import typer
 
-from controller.daemon import build_activation, open_store, register_host
+from controller.daemon import CLOCK, build_activation, command_candidate, open_store, register_host
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.errors import SchemaOutdated, TallydError, UsageError
+from controller.loop.lease import LeaseKeeper
 from controller.loop.tick import Activation
 from controller.plugins.registry import load_registry
 from controller.settings import LoadedSettings, Settings, load_settings
@@ -95,9 +96,13 @@ class Invocation:
         settings = self.settings()
         opened = self.store() if writes else self.existing_store()
         with opened as database, self.engine() as engine:
+            keeper = LeaseKeeper(database, command_candidate(settings), CLOCK.monotonic)
             if writes:
                 register_host(database, settings, engine.endpoint.url)
-            yield build_activation(settings, database, engine, load_registry())
+            try:
+                yield build_activation(settings, database, engine, keeper.current, registry=load_registry())
+            finally:
+                keeper.stop()
 
 
 def invocation(context: typer.Context) -> Invocation:

@@ -12,13 +12,17 @@ from rich.live import Live
 
 from controller.cli.context import EXIT_DRIFT, EXIT_ERROR, Invocation, Output, invocation, told_errors
 from controller.cli.render import age, cell, emit, show, table_of
-from controller.daemon import CLOCK
+from controller.daemon import CLOCK, COMMAND_LEASE_SECONDS
+from controller.errors import LeaderUnreachable, NotFound
+from controller.http.control import ask_for_pass
+from controller.logs import escape_controls
 from controller.loop.explain import explain_container, find_container
-from controller.loop.report import TickReport
+from controller.loop.report import TickOutcome
 from controller.loop.schedule import run_pass
 from controller.loop.tick import Preview, preview
 from controller.views import container_views, host_view
 from store import hosts, index
+from store.leases import find_leader
 from store.records import MISSING
 
 Format = Annotated[Output, typer.Option("--output", "-o", help="Form of the data on stdout.")]
@@ -39,29 +43,62 @@ _TROUBLE_FIRST = {MISSING: 0, "restarting": 1, "stopped": 2, "removing": 3, "pau
 def tick(context: typer.Context, output: Format = Output.TABLE) -> None:
     """Run one pass now: list the containers, update the index, run the plugins.
 
-    Exits 0 when the index is true afterwards, 1 when the pass failed (and then wrote nothing).
+    Where a controller runs on this host, it is asked to do it. Exits 0 when the index is true afterwards, 1 when
+    the pass failed (and then wrote nothing).
     """
-    with told_errors(), invocation(context).activation(writes=True) as activation:
-        report = run_pass(activation, CLOCK)
+    called = invocation(context)
+    with told_errors():
+        report = _pass_of_this_host(called)
     if output is Output.TABLE:
         _show_report(report)
     else:
-        emit(report.as_dict(), output)
-    if not report.complete:
+        emit(report, output)
+    if report["outcome"] != TickOutcome.COMPLETE:
         raise typer.Exit(EXIT_ERROR)
 
 
-def _show_report(report: TickReport) -> None:
-    if report.complete:
-        typer.echo(f"{report.summary} ({report.duration_seconds:.3f} s)")
-    for reason, count in report.ignored_by_reason.items():
+def _pass_of_this_host(called: Invocation) -> dict[str, Any]:
+    """Have the leading controller run it; where none is alive, run it here."""
+    with called.store() as database:
+        try:
+            leader = find_leader(database, called.settings().host)
+        except NotFound:
+            return _run_here(called)
+    if not leader.control_token or leader.seconds_left <= 0:
+        return _run_here(called)
+    try:
+        return ask_for_pass(leader)
+    except LeaderUnreachable as error:
+        report = _run_here(called)  # works where it is dead; where it is not, its lease is in the way
+        if report["outcome"] == TickOutcome.STANDBY:
+            raise error from error
+        return report
+
+
+def _run_here(called: Invocation) -> dict[str, Any]:
+    """Run it in this process; waits for another such pass to end, and for the lease of one that was killed."""
+    pause = threading.Event()
+    ends = CLOCK.monotonic() + COMMAND_LEASE_SECONDS + 1.0
+    with called.activation(writes=True) as activation:
+        report = run_pass(activation, CLOCK)
+        while report.outcome is TickOutcome.STANDBY and CLOCK.monotonic() < ends:
+            pause.wait(0.1)
+            report = run_pass(activation, CLOCK)
+    return report.as_dict()
+
+
+def _show_report(report: Mapping[str, Any]) -> None:
+    if report["outcome"] == TickOutcome.COMPLETE:
+        typer.echo(f"{report['summary']} ({report['duration_seconds']:.3f} s)")
+    for reason, count in report["ignored"].items():
         typer.echo(f"  ignored: {count} {reason}")
-    for broken in report.unreadable:
-        typer.echo(f"  unreadable: {broken.container_id or 'no id'}: {broken.reason}")
-    for done in report.reconciled:
-        typer.echo(f"  {done.workload_id}: {done.result}{': ' + done.message if done.message else ''}")
-    for text in report.errors:
-        typer.secho(f"tallyd: {text}", err=True, fg="red")
+    for broken in report["unreadable_containers"]:
+        typer.echo(f"  unreadable: {broken['container_id'] or 'no id'}: {escape_controls(broken['reason'])}")
+    for done in report["workloads"]:
+        told = f": {escape_controls(done['message'])}" if done["message"] else ""
+        typer.echo(f"  {done['workload_id']}: {done['result']}{told}")
+    for text in report["errors"]:
+        typer.secho(f"tallyd: {escape_controls(text)}", err=True, fg="red")
 
 
 def plan(context: typer.Context, output: Format = Output.TABLE) -> None:
@@ -76,9 +113,9 @@ def plan(context: typer.Context, output: Format = Output.TABLE) -> None:
         for step in steps:
             typer.echo(f"{step['action']:9} {step['id']}  {step['detail']}")
         verdict = f"{len(steps)} change(s)" if steps else "no drift: the index is true"
-        typer.secho(f"{verdict}; {len(seen.listing.items)} containers listed", err=True)
+        typer.secho(f"{verdict}; {len(seen.listing.parts)} containers listed", err=True)
     else:
-        emit({"drift": bool(steps), "listed": len(seen.listing.items), "changes": steps}, output)
+        emit({"drift": bool(steps), "listed": len(seen.listing.parts), "changes": steps}, output)
     if steps:
         raise typer.Exit(EXIT_DRIFT)
 

@@ -26,16 +26,23 @@ class Calls:
         self._in_flight: set[Future[Any]] = set()
         self._cancelled = False
 
-    def run(self, operation: str, call: Callable[[Abandoned], T], timeout_seconds: float) -> T:
-        """Run ``call`` under a deadline. It is given a predicate that says whether anybody still waits for it.
+    def begin(self, operation: str, call: Callable[[Abandoned], T]) -> Future[T]:
+        """Start ``call``. It is given a predicate that says whether anybody still waits for it.
 
-        :raises EngineTimeout: the deadline passed.
-        :raises EngineCallCancelled: :meth:`cancel` was called.
-        :raises Exception: whatever ``call`` raised.
+        :raises EngineCallCancelled: :meth:`cancel` was called before.
         """
         future: Future[T] = Future()
         self._enter(future, operation)
         threading.Thread(target=_fulfil, args=(future, call), name=f"engine-{operation}", daemon=True).start()
+        return future
+
+    def finish(self, operation: str, future: Future[T], timeout_seconds: float) -> T:
+        """Wait for a call that was begun, until the deadline.
+
+        :raises EngineTimeout: the deadline passed.
+        :raises EngineCallCancelled: :meth:`cancel` was called.
+        :raises Exception: whatever the call raised.
+        """
         try:
             return future.result(timeout_seconds)
         except TimeoutError:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,7 @@ from urllib3.exceptions import HTTPError
 
 from controller.engine.calls import Abandoned, Calls
 from controller.engine.endpoint import Endpoint
+from controller.engine.listing import ListedItem, ListingDecoder, decode_whole
 from controller.errors import EngineAnswerInvalid, EngineError, EngineTimeout, EngineUnreachable
 
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
@@ -40,10 +42,15 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A complete answer to "which containers are there", still as the engine's JSON, one object each."""
+    """A complete answer to "which containers are there", still as the engine's JSON, one part each."""
 
-    items: tuple[object, ...]
+    parts: tuple[ListedItem, ...]
     engine_id: str
+
+    @property
+    def items(self) -> tuple[object, ...]:
+        """The containers, decoded."""
+        return tuple(part.value for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +94,32 @@ class EngineClient:
         self._calls = Calls()
         self._session: APIClient | None = None
         self._api_version: str | None = None
+        self._decoder = ListingDecoder()
         self._identified: tuple[object, str] | None = None
 
-    def list_containers(self) -> Listing:
-        """All containers of the engine, in any state, with the id of the engine that answered.
+    def list_containers(self, only: Collection[str] | None = None) -> Listing:
+        """The containers of the engine, in any state, with the id of the engine that answered.
 
+        :param only: whole container ids to look for; all containers without it.
         :raises EngineError: no complete and well-formed answer; nothing may be concluded from it (R6).
         """
-        answer = self._get("list", "/containers/json", {"all": 1})
-        items = _parse(answer.body, "list", list)
+        params: dict[str, str | int] = {"all": 1}
+        if only is not None:
+            params["filters"] = orjson.dumps({"id": sorted(only)}).decode()
+        answer = self._get("list" if only is None else "list_some", "/containers/json", params)
+        return self._listing(answer, decode_whole)
+
+    def begin_listing(self) -> Callable[[], Listing]:
+        """As :meth:`list_containers`, in two steps: the engine is at work when this returns.
+
+        :returns: what waits for the listing; to be called once.
+        :raises EngineError: also by what is returned.
+        """
+        finish = self._begin("list", "/containers/json", {"all": 1})
+        return lambda: self._listing(finish(), self._decoder.decode)
+
+    def _listing(self, answer: _Answer, decode: Callable[[bytes], Any]) -> Listing:
+        items = _parse(answer.body, "list", list, decode)
         return Listing(tuple(items), self._engine_id(answer.connection))
 
     def engine_id(self) -> str:
@@ -162,12 +186,17 @@ class EngineClient:
         return self._identified[1]
 
     def _get(self, operation: str, path: str, params: Params | None = None) -> _Answer:
+        return self._begin(operation, path, params)()
+
+    def _begin(self, operation: str, path: str, params: Params | None = None) -> Callable[[], _Answer]:
         began = self._monotonic()
+        call = self._calls.begin(operation, lambda abandoned: self._fetch(operation, path, params, abandoned))
+        return lambda: self._finish(operation, call, began)
+
+    def _finish(self, operation: str, call: Future[_Answer], began: float) -> _Answer:
         result = "ok"
         try:
-            return self._calls.run(
-                operation, lambda abandoned: self._fetch(operation, path, params, abandoned), self._timeout
-            )
+            return self._calls.finish(operation, call, self._timeout - (self._monotonic() - began))
         except EngineError as error:
             result = type(error).__name__
             self._forget()
@@ -257,9 +286,9 @@ def _read(response: requests.Response, operation: str, abandoned: Abandoned) -> 
     return _Answer(body, response.headers, connection)
 
 
-def _parse(body: bytes, operation: str, shape: type[Any]) -> Any:
+def _parse(body: bytes, operation: str, shape: type[Any], decode: Callable[[bytes], Any] = orjson.loads) -> Any:
     try:
-        said = orjson.loads(body)
+        said = decode(body)
     except orjson.JSONDecodeError as error:
         raise EngineAnswerInvalid(f"{operation}: the engine's answer is not JSON: {_excerpt(body)}") from error
     if not isinstance(said, shape):

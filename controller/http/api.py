@@ -42,12 +42,14 @@ def build_api(context: ApiContext) -> APIRouter:
     """The routes of the API."""
     reads = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_read))
     writes = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_write))
+    passes = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_pass))
     _add_reads(reads, context)
     _add_writes(writes, context)
-    both = APIRouter()
-    both.include_router(reads)
-    both.include_router(writes)
-    return both
+    _add_passes(passes, context)
+    together = APIRouter()
+    for each in (reads, writes, passes):
+        together.include_router(each)
+    return together
 
 
 def _guarded_by(check: Callable[[Request], None]) -> type[APIRoute]:
@@ -94,11 +96,13 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
         return workload_view(found)
 
 
-def _add_writes(router: APIRouter, context: ApiContext) -> None:
+def _add_passes(router: APIRouter, context: ApiContext) -> None:
     @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.")
     def tick() -> dict[str, Any]:
         return context.force(FORCED_PASS_SECONDS).as_dict()
 
+
+def _add_writes(router: APIRouter, context: ApiContext) -> None:
     @router.put("/workloads/{workload_id}", tags=["workloads"], summary="Create or replace.")
     def put_workload(
         workload_id: str, body: dict[str, Any], response: Response, match: IfMatch = None

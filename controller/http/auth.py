@@ -12,10 +12,14 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tallyd"'}
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Writes need the token; off loopback so do reads (O4)."""
+    """Writes need the token; off loopback so do reads (O4).
+
+    ``control_token`` is this process's own: whoever may read the store finds it there, and may ask for a pass.
+    """
 
     token: str | None
     on_loopback: bool
+    control_token: str = ""
 
     def check_read(self, request: Request) -> None:
         """Let a read pass.
@@ -32,14 +36,27 @@ class Access:
         """
         self._check(request)
 
+    def check_pass(self, request: Request) -> None:
+        """Let somebody ask for a pass.
+
+        :raises HTTPException: as :meth:`check_write`.
+        """
+        presented = bearer_token(request)
+        if not (presented and self.control_token and _equal(presented, self.control_token)):
+            self._check(request)
+
     def _check(self, request: Request) -> None:
         presented = bearer_token(request)
         if presented is None:
             raise HTTPException(401, "a bearer token is needed: Authorization: Bearer <token>", _CHALLENGE)
         if self.token is None:
             raise HTTPException(403, "no API token is configured: set TALLYD_API_TOKEN and restart")
-        if not hmac.compare_digest(presented.encode(), self.token.encode()):
+        if not _equal(presented, self.token):
             raise HTTPException(401, "this bearer token is not the right one", _CHALLENGE)
+
+
+def _equal(presented: str, expected: str) -> bool:
+    return hmac.compare_digest(presented.encode(), expected.encode())
 
 
 def bearer_token(request: Request) -> str | None:

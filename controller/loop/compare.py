@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from store.records import MISSING, Assignment, Change, RowUpdate, Snapshot
 
 
 def compare(
-    snapshot: Snapshot, assignments: Sequence[Assignment], listed_ids: frozenset[str], *, may_sweep: bool
+    snapshot: Snapshot,
+    assignments: Sequence[Assignment],
+    listed_ids: frozenset[str],
+    *,
+    may_sweep: bool,
+    horizon: Mapping[str, str | None] | None = None,
 ) -> Change:
     """The change that makes the index true.
 
     :param listed_ids: every container that was listed; none of them is ever swept (R14).
     :param may_sweep: whether absence may be concluded from this listing at all.
+    :param horizon: row id → container id as it was before the listing began; only such rows are swept. Without
+        it the snapshot was read before the listing, and is the horizon itself.
     """
     inserted: list[Assignment] = []
     updated: list[RowUpdate] = []
@@ -33,15 +40,20 @@ def compare(
     moved = {row.container_id for row in assignments}
     released = [row for row in rest if row.container_id in moved]
     unlisted = [row for row in rest if row.container_id not in listed_ids and row.state != MISSING]
-    protected = [row.id for row in rest if row.container_id in listed_ids and row.container_id not in moved]
+    gone = [row for row in unlisted if may_sweep and _bound_before(row, horizon)]
+    unseen = [row.id for row in rest if row.container_id not in moved and row.state != MISSING]
     return Change(
         inserted=tuple(inserted),
         updated=tuple(_release(row) for row in released) + tuple(updated),
-        missing=tuple((row.id, row.container_id or "") for row in unlisted) if may_sweep else (),
-        unseen=tuple(protected + [row.id for row in unlisted]),
+        missing=tuple((row.id, row.container_id or "") for row in gone),
+        unseen=tuple(unseen),
         unchanged=unchanged,
         recovered=recovered,
     )
+
+
+def _bound_before(row: Assignment, horizon: Mapping[str, str | None] | None) -> bool:
+    return horizon is None or horizon.get(row.id) == row.container_id
 
 
 def _release(row: Assignment) -> RowUpdate:

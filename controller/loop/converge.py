@@ -98,8 +98,18 @@ class Converger:
         self._overdue: dict[str, _Call] = {}
         self._stopped = threading.Event()
 
-    def run_pass(self, requests: Sequence[ReconcileRequest]) -> list[Reconciled]:
-        """Call every workload that is due; returns after the last answer, or when the pass has had its time."""
+    def run_pass(
+        self,
+        requests: Sequence[ReconcileRequest],
+        *,
+        of_all: bool = True,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> list[Reconciled]:
+        """Call every workload that is due; returns after the last answer, or when the pass has had its time.
+
+        :param of_all: whether ``requests`` are all there are, so that what is known of others can be forgotten.
+        :param interrupted: ends the waiting early; calls in flight are taken up by the next pass.
+        """
         ends = self._monotonic() + self._limits.pass_seconds
         done = self._harvest()
         due: deque[ReconcileRequest] = deque()
@@ -109,13 +119,17 @@ class Converger:
                 due.append(request)
             else:
                 done.append(standing_in_the_way)
+        self._start(due)
         while (due or self._running) and self._monotonic() < ends and not self._stopped.is_set():
-            self._start(due)
+            if interrupted():
+                break
             wait([call.future for call in self._running.values()], _POLL_SECONDS, FIRST_COMPLETED)
             done += self._harvest()
+            self._start(due)
         done += [_uncalled(request, "deferred") for request in due]
         done += [_uncalled(call.request, "in_flight") for call in self._running.values()]
-        self._forget_all_but({request.workload.id for request in requests})
+        if of_all:
+            self._forget_all_but({request.workload.id for request in requests})
         return done
 
     def stop(self) -> None:

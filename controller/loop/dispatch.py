@@ -39,11 +39,15 @@ class IgnoreReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A container that fills no row, and why. ``detail`` is a sentence for people."""
+    """A container that fills no row, and why. ``detail`` is a sentence for people.
+
+    ``row_id`` is the row that it claims and another container holds.
+    """
 
     container: Container
     reason: IgnoreReason
     detail: str
+    row_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +225,9 @@ def _winner(rivals: Sequence[Claim], holder: str | None, alive: Mapping[str, boo
 
 def _lost(claim: Claim, row_id: str, winner: Claim | None, holder: str | None) -> Ignored:
     if claim.container.id == holder:
-        return Ignored(claim.container, IgnoreReason.SUPERSEDED, f"row {row_id!r} went to a newer container")
+        return Ignored(claim.container, IgnoreReason.SUPERSEDED, f"row {row_id!r} went to a newer container", row_id)
     keeper = winner.container.name if winner is not None else f"{holder}, which cannot be read"
-    return Ignored(claim.container, IgnoreReason.SLOT_TAKEN, f"row {row_id!r} is held by {keeper}")
+    return Ignored(claim.container, IgnoreReason.SLOT_TAKEN, f"row {row_id!r} is held by {keeper}", row_id)
 
 
 def _assignment(claim: Claim) -> Assignment:

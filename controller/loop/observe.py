@@ -65,15 +65,29 @@ class _CannotRead(Exception):
 
 def observe(items: Iterable[object], names: LabelNames) -> Observation:
     """Read each item of a listing (``GET /containers/json``) on its own."""
+    return gather(read_container(item, names) for item in items)
+
+
+def read_container(item: object, names: LabelNames) -> Container | Unreadable:
+    """Read one item."""
+    try:
+        return _container(item, names)
+    except _CannotRead as error:
+        return Unreadable(_legible_id(item), str(error))
+
+
+def gather(readings: Iterable[Container | Unreadable]) -> Observation:
+    """All readings of one listing, taken together."""
     containers: list[Container] = []
     unreadable: list[Unreadable] = []
-    for item in items:
-        try:
-            containers.append(_container(item, names))
-        except _CannotRead as error:
-            unreadable.append(Unreadable(_legible_id(item), str(error)))
-    ids = {container.id for container in containers} | {each.container_id for each in unreadable}
-    return Observation(tuple(containers), tuple(unreadable), frozenset(ids - {None}))  # type: ignore[arg-type]
+    for each in readings:
+        if isinstance(each, Container):
+            containers.append(each)
+        else:
+            unreadable.append(each)
+    ids = {container.id for container in containers}
+    ids.update(each.container_id for each in unreadable if each.container_id is not None)
+    return Observation(tuple(containers), tuple(unreadable), frozenset(ids))
 
 
 def _legible_id(item: object) -> str | None:

@@ -25,11 +25,16 @@ class Log(Protocol):
 
 def publish_metrics(report: TickReport, metrics: Metrics, revisions: Mapping[str, int]) -> None:
     """Feed every metric that a pass concerns."""
-    metrics.observe_tick(str(report.outcome), report.phases)
+    if report.targeted:
+        metrics.observe_targeted(str(report.outcome), report.duration_seconds)
+    else:
+        metrics.observe_tick(str(report.outcome), report.phases)
     for each in report.reconciled:
         if each.called:
             metrics.observe_reconcile(each.source_kind, each.result)
-    if report.complete:
+    if report.complete and report.targeted:
+        metrics.adjust_index(report.states)
+    elif report.complete:
         figures = IndexFigures(report.states, report.ignored_by_reason, len(report.unreadable), revisions)
         metrics.publish_index(figures, report.began_at.timestamp())
 
@@ -47,9 +52,11 @@ class Narrator:
     def tell(self, report: TickReport) -> None:
         """Log what is new in this report."""
         if not report.complete:
-            self._tell_trouble(report)
+            if not report.targeted:
+                self._tell_trouble(report)
             return
-        self._tell_recovery(report)
+        if not report.targeted:
+            self._tell_recovery(report)
         if report.engine_id != self._engine_id:
             self._log.info("engine connected", engine_id=report.engine_id, host=report.host)
             self._engine_id = report.engine_id
@@ -87,7 +94,7 @@ class Narrator:
         for key in [key for key in details if key not in self._told]:
             loud, fields = details[key]
             (self._log.warning if loud else self._log.debug)(key[0], **fields)
-        self._told = frozenset(details)
+        self._told = (self._told if report.targeted else frozenset()) | frozenset(details)
 
 
 def _reconciled(done: Reconciled) -> tuple[bool, dict[str, str]]:

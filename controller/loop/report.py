@@ -22,13 +22,17 @@ class TickOutcome(StrEnum):
     ENGINE_REFUSED = "engine_refused"
     STORE_FAILED = "store_failed"
     SUPERSEDED = "superseded"
+    STANDBY = "standby"
     CANCELLED = "cancelled"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
-    """One pass. ``phases`` are seconds by phase; ``states`` counts rows by (workload kind, state) afterwards."""
+    """One pass. ``phases`` are seconds by phase.
+
+    ``states`` counts rows by (workload kind, state) afterwards; of a targeted pass it is the difference.
+    """
 
     host: str
     outcome: TickOutcome
@@ -44,6 +48,7 @@ class TickReport:
     phases: Mapping[str, float] = field(default_factory=dict)
     states: Mapping[tuple[str, str], int] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
+    targeted: bool = False
 
     @property
     def complete(self) -> bool:
@@ -77,6 +82,7 @@ class TickReport:
         return {
             "host": self.host,
             "outcome": str(self.outcome),
+            "summary": self.summary,
             "began_at": self.began_at.isoformat(),
             "listed": self.listed,
             "matched": self.matched,
@@ -91,6 +97,10 @@ class TickReport:
                 {"container_id": each.container_id, "reason": each.reason} for each in self.unreadable
             ],
             "plugins": count_results(self.reconciled),
+            "workloads": [
+                {"workload_id": each.workload_id, "result": each.result, "message": each.message}
+                for each in self.reconciled
+            ],
             "duration_seconds": round(self.duration_seconds, 6),
             "errors": list(self.errors),
         }

@@ -1,4 +1,4 @@
-"""When passes happen: at boot, by the timer, and when somebody forces one. One at a time, without backlog.
+"""When passes happen: at boot, by the timer, by events, and when somebody forces one. One at a time, no backlog.
 
 One thread runs every pass; the timer (APScheduler) only asks for one, as everybody else does. That makes
 passes serial and requests that wait coalesce into one (R4). APScheduler lives on the wall clock, so a step
@@ -7,6 +7,7 @@ back would silence it for as long (apscheduler#351); the thread's own monotonic 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -19,11 +20,16 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from controller.errors import EngineCallCancelled
 from controller.loop.report import TickOutcome, TickReport
+from controller.loop.targeted import MOST_CONTAINERS, run_targeted
 from controller.loop.tick import Activation, Clock, run_tick
+from controller.loop.touched import Touched
 
 DEFAULT_INTERVAL_SECONDS = 30.0
 LONGEST_INTERVAL_SECONDS = 300.0
 STOP_SECONDS = 2.0
+COALESCE_SECONDS = 0.002
+"""How long the first event waits for those that come with it; what comes during a pass waits for its end."""
+
 SUPERSEDED_ATTEMPTS = 3
 _HEARTBEAT_SECONDS = 5.0
 _SILENT_INTERVALS = 1.5
@@ -68,9 +74,10 @@ class Loop:
         self._interval = clamp_interval(interval_seconds)
         self._wakeup = threading.Condition()
         self._asked = True  # the boot pass (R2)
+        self._touched = Touched()
         self._waiting: Future[TickReport] | None = None
         self._stopping = False
-        self._beat = clock.monotonic()
+        self._beat = self._last_full = clock.monotonic()
         self._thread: threading.Thread | None = None
         self._timer = BackgroundScheduler(timezone=UTC)
 
@@ -108,6 +115,17 @@ class Loop:
             self._asked = True
             self._wakeup.notify_all()
 
+    def touch(self, container_id: str) -> None:
+        """Something happened to this container: have it looked at soon (R20)."""
+        with self._wakeup:
+            self._touched.touch(container_id, self._clock.monotonic())
+            self._wakeup.notify_all()
+
+    @property
+    def somebody_waits(self) -> bool:
+        """Whether the next pass is asked for already."""
+        return self._asked or self._stopping or self._seconds_to_look() <= 0
+
     def force(self, timeout_seconds: float) -> TickReport:
         """Run one whole pass that begins after this call, and return its report (R4).
 
@@ -129,17 +147,24 @@ class Loop:
     def _run(self) -> None:
         while self._await_request():
             with self._wakeup:
+                touched = self._touched.take_due(self._clock.monotonic())
+                full = self._asked or len(touched) > MOST_CONTAINERS
                 self._asked = False
                 waiting, self._waiting = self._waiting, None
-            report = self._run_one()
-            self._hooks.reported(report)
+            report = self._run_one(None if full else touched)
+            self._tell(report)
             if waiting is not None:
                 waiting.set_result(report)
-            self._arm_timer()
+            if full:
+                self._arm_timer()
+            elif not report.complete and report.outcome is not TickOutcome.STANDBY:
+                self.request()  # what the events said is not in the index; a full pass finds it
 
-    def _run_one(self) -> TickReport:
+    def _run_one(self, touched: set[str] | None) -> TickReport:
         began_at, activation = self._clock.now(), self._hooks.current()
         try:
+            if touched is not None:
+                return run_targeted(activation, self._clock, touched)
             return run_pass(activation, self._clock)
         except Exception as error:  # a tick ends here: it is counted, and the loop goes on (R2)
             log.exception("tick failed by a defect of tallyd; please report it")
@@ -147,17 +172,32 @@ class Loop:
             return TickReport(activation.host, TickOutcome.FAILED, began_at, errors=(reason,))
         finally:
             self._beat = self._clock.monotonic()
+            if touched is None:
+                self._last_full = self._beat
+
+    def _tell(self, report: TickReport) -> None:
+        try:
+            self._hooks.reported(report)
+        except Exception:  # who listens must not end the loop
+            log.exception("a report could not be told")
+
+    def _seconds_to_look(self) -> float:
+        due = self._touched.next_due()
+        return math.inf if due is None else due - self._clock.monotonic()
 
     def _await_request(self) -> bool:
         """Wait until a pass is asked for, or the timer has been silent for too long. False: stop."""
-        silent_at = self._clock.monotonic() + self._interval * _SILENT_INTERVALS
+        silent_at = self._last_full + self._interval * _SILENT_INTERVALS
         with self._wakeup:
-            while not self._asked and not self._stopping:
+            while not self.somebody_waits:
                 self._beat = self._clock.monotonic()
                 if self._beat >= silent_at:
                     self._rearm_timer()
+                    self._asked = True
                     break
-                self._wakeup.wait(min(_HEARTBEAT_SECONDS, silent_at - self._beat))
+                self._wakeup.wait(min(_HEARTBEAT_SECONDS, silent_at - self._beat, self._seconds_to_look()))
+            if not self._asked and not self._stopping:
+                self._wakeup.wait(COALESCE_SECONDS)
             return not self._stopping
 
     def _arm_timer(self) -> None:

@@ -25,6 +25,8 @@ class LoopStatus:
     def record(self, report: TickReport) -> None:
         """Take note of a pass."""
         with self._lock:
+            if report.targeted:
+                return  # says nothing about the age of the rest
             self._last = report
             if report.complete:
                 self._last_complete = report

@@ -17,6 +17,7 @@ from store.database import Database, open_database
 from store.records import Host
 from store.schema import migrate
 from tests.builders import HOST
+from tests.contract.ticks import lead
 from tests.fakes import FakeDocker
 
 
@@ -80,4 +81,5 @@ def database(database_url: str) -> Iterator[Database]:
     with contextlib.closing(open_database(database_url)) as store:
         migrate(store)
         hosts.register(store, Host(HOST))
+        lead(store)
         yield store

@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import event
 
 from store.database import Database, open_database
-from store.index import apply_tick, read_snapshot
+from store.index import read_snapshot
 from tests.builders import ENGINE_ID, HOST, later
-from tests.contract.ticks import change_for
+from tests.contract.ticks import change_for, lead, write_pass
 from tests.contract.worlds import AFTER, FILLER, MOMENT_AFTER
 
 
@@ -28,8 +28,9 @@ def one_pass(url: str, moment: str) -> None:
     database = open_database(url)
     seen = read_snapshot(database, HOST)
     change = change_for(seen, AFTER)
+    lead(database)
     _die_at(database, moment)
-    apply_tick(database, seen, change, ENGINE_ID, later(MOMENT_AFTER))
+    write_pass(database, seen, change, ENGINE_ID, later(MOMENT_AFTER))
     if moment == "end":
         _die()
 
@@ -40,7 +41,7 @@ def many_passes(url: str) -> None:
     for number in itertools.count():
         seen = read_snapshot(database, HOST)
         wanted = AFTER if number % 2 else FILLER
-        apply_tick(database, seen, change_for(seen, wanted), ENGINE_ID, later(number))
+        write_pass(database, seen, change_for(seen, wanted), ENGINE_ID, later(number))
         if number == 1:
             print("running", flush=True)
 

@@ -10,13 +10,13 @@ from sqlalchemy import exc, insert, select
 from store import hosts
 from store.database import Database
 from store.errors import NotFound
-from store.index import apply_tick, read_snapshot
+from store.index import read_snapshot
 from store.records import Change, Host
 from store.revisions import count_revisions
 from store.tables import HOSTS, REVISIONS
 from store.workloads import apply_workloads
 from tests.builders import ENGINE_ID, HOST, NOW, workload
-from tests.contract.ticks import tick
+from tests.contract.ticks import tick, write_pass
 
 
 def test_registering_again_changes_what_the_controller_knows(database: Database) -> None:
@@ -52,7 +52,7 @@ def test_an_unknown_host_is_an_error(database: Database) -> None:
 def test_times_are_aware_utc(database: Database) -> None:
     """House: a time of any zone comes back as the same moment in UTC; a naive one is refused."""
     elsewhere = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    apply_tick(database, read_snapshot(database, HOST), Change(), ENGINE_ID, elsewhere)
+    write_pass(database, read_snapshot(database, HOST), Change(), ENGINE_ID, elsewhere)
     stored = hosts.get_host(database, HOST).last_listed_at
     assert stored == NOW
     assert stored is not None

@@ -11,12 +11,12 @@ import pytest
 from store import hosts
 from store.database import Database
 from store.errors import Conflict, EngineRefused, NotFound, PassSuperseded
-from store.index import apply_tick, create_row, list_containers, read_snapshot
+from store.index import create_row, list_containers, read_snapshot
 from store.records import MISSING, Assignment, Change, ContainerRow, Host, RowUpdate
 from store.tables import CONTAINERS, DEPLOYER_COLUMNS, OBSERVED_COLUMNS
 from store.workloads import apply_workloads
 from tests.builders import ENGINE_ID, HOST, NOW, assignment, id_of, later, workload
-from tests.contract.ticks import as_deployer, change_for, rows_of, statements_of, tick
+from tests.contract.ticks import as_deployer, change_for, rows_of, statements_of, tick, write_pass
 
 WEB, DB = assignment("blog:web", "web"), assignment("blog:db", "db")
 DEPLOYED = {name: f"deployer's {name}" for name in DEPLOYER_COLUMNS}
@@ -64,7 +64,7 @@ def test_an_unregistered_host_has_an_empty_snapshot_and_cannot_be_written(databa
     seen = read_snapshot(database, "nobody")
     assert (seen.rows, seen.pass_number, seen.engine_id) == ({}, 0, "")
     with pytest.raises(NotFound, match="'nobody'"):
-        apply_tick(database, seen, Change(), ENGINE_ID, NOW)
+        write_pass(database, seen, Change(), ENGINE_ID, NOW)
 
 
 def test_the_first_pass_fills_the_index(database: Database) -> None:
@@ -138,7 +138,7 @@ def test_a_superseded_pass_writes_nothing(database: Database) -> None:
     tick(database, WEB)
     before = rows_of(database), hosts.get_host(database, HOST)
     with pytest.raises(PassSuperseded, match="newer pass"):
-        apply_tick(database, stale, change_for(stale, [DB]), ENGINE_ID, later(30))
+        write_pass(database, stale, change_for(stale, [DB]), ENGINE_ID, later(30))
     assert (rows_of(database), hosts.get_host(database, HOST)) == before
 
 
@@ -148,12 +148,12 @@ def test_another_engine_is_refused_until_it_is_accepted(database: Database) -> N
     seen = read_snapshot(database, HOST)
     before = rows_of(database), hosts.get_host(database, HOST)
     with pytest.raises(EngineRefused, match="tallyd host accept") as refused:
-        apply_tick(database, seen, change_for(seen, []), "OTHER", later(30))
+        write_pass(database, seen, change_for(seen, []), "OTHER", later(30))
     assert (refused.value.expected, refused.value.actual) == (ENGINE_ID, "OTHER")
     assert (rows_of(database), hosts.get_host(database, HOST)) == before
     assert hosts.accept_engine(database, HOST, "OTHER") == ENGINE_ID
     seen = read_snapshot(database, HOST)
-    apply_tick(database, seen, change_for(seen, []), "OTHER", later(60))
+    write_pass(database, seen, change_for(seen, []), "OTHER", later(60))
     assert rows_of(database)[WEB.id].state == MISSING
 
 
@@ -165,7 +165,7 @@ def test_a_row_that_was_rebound_meanwhile_is_left_alone(database: Database) -> N
     as_deployer(database, DB.id, container_id=id_of("db-2"))
     change = change_for(seen, [replace(WEB, state="paused")])
     assert change.missing == ((DB.id, DB.container_id),)
-    apply_tick(database, seen, change, ENGINE_ID, later(30))
+    write_pass(database, seen, change, ENGINE_ID, later(30))
     rows = rows_of(database)
     assert (rows[WEB.id].container_id, rows[WEB.id].state) == (id_of("web-2"), "running")
     assert (rows[DB.id].container_id, rows[DB.id].state) == (id_of("db-2"), "running")
@@ -176,7 +176,7 @@ def test_a_row_that_was_made_meanwhile_is_left_alone(database: Database) -> None
     """R9, R14: a row that a deployer made after the snapshot keeps the container that the deployer gave it."""
     seen = read_snapshot(database, HOST)
     create_row(database, HOST, assignment("blog:web", "deployed", state=""))
-    apply_tick(database, seen, change_for(seen, [WEB, DB]), ENGINE_ID, NOW)
+    write_pass(database, seen, change_for(seen, [WEB, DB]), ENGINE_ID, NOW)
     rows = rows_of(database)
     assert (rows[WEB.id].container_id, rows[WEB.id].state) == (id_of("deployed"), "")
     assert observed(rows[DB.id]) == DB
@@ -186,7 +186,7 @@ def test_a_row_that_was_made_meanwhile_for_the_same_container_is_filled(database
     """R9: where deployer and pass agree on the container, the pass fills the row."""
     seen = read_snapshot(database, HOST)
     create_row(database, HOST, assignment("blog:web", "web", state=""))
-    apply_tick(database, seen, change_for(seen, [WEB]), ENGINE_ID, NOW)
+    write_pass(database, seen, change_for(seen, [WEB]), ENGINE_ID, NOW)
     assert observed(rows_of(database)[WEB.id]) == WEB
 
 
@@ -241,7 +241,7 @@ def test_an_unreadable_id_in_the_listing_stops_the_sweep(database: Database) -> 
     tick(database, WEB, DB)
     seen = read_snapshot(database, HOST)
     change = change_for(seen, [WEB], may_sweep=False)
-    apply_tick(database, seen, change, ENGINE_ID, later(30))
+    write_pass(database, seen, change, ENGINE_ID, later(30))
     rows = rows_of(database)
     assert (rows[DB.id].state, rows[DB.id].last_seen_at) == ("running", NOW)
     assert rows[WEB.id].last_seen_at == later(30)
@@ -311,7 +311,7 @@ def test_an_update_of_a_row_that_is_gone_makes_none(database: Database) -> None:
     """R9: a row whose workload was deleted meanwhile does not come back."""
     seen = read_snapshot(database, HOST)
     change = Change(updated=(RowUpdate(WEB, WEB.container_id),))
-    apply_tick(database, seen, change, ENGINE_ID, NOW)
+    write_pass(database, seen, change, ENGINE_ID, NOW)
     assert rows_of(database) == {}
 
 
@@ -336,7 +336,7 @@ def test_passes_of_four_threads_lose_nothing(database: Database) -> None:
                 seen = read_snapshot(database, HOST)
                 mine = assignment(f"blog:{number}-{turn}", f"{number}-{turn}")
                 try:
-                    apply_tick(database, seen, change_for(seen, [*seen.rows.values(), mine]), ENGINE_ID, NOW)
+                    write_pass(database, seen, change_for(seen, [*seen.rows.values(), mine]), ENGINE_ID, NOW)
                 except PassSuperseded:
                     superseded += 1
                     continue

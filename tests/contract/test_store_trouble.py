@@ -16,12 +16,12 @@ from sqlalchemy import text
 from store import hosts
 from store.database import Database, open_database
 from store.errors import Conflict, SchemaOutdated, StoreError, StoreUnavailable, StoreUrlInvalid
-from store.index import apply_tick, list_containers, read_snapshot
+from store.index import list_containers, read_snapshot
 from store.records import Change
 from store.schema import migrate
 from store.workloads import get_workload
 from tests.builders import ENGINE_ID, HOST, NOW
-from tests.contract.ticks import rows_of, tick
+from tests.contract.ticks import rows_of, tick, write_pass
 from tests.contract.worlds import BEFORE
 from tests.harness import PrivatePostgres, wait_until
 
@@ -123,7 +123,7 @@ def test_a_server_that_goes_and_comes_back(own_postgres: PrivatePostgres) -> Non
         own_postgres.halt()
         for attempt in (
             lambda: read_snapshot(store, HOST),
-            lambda: apply_tick(store, read_snapshot(store, HOST), Change(), ENGINE_ID, NOW),
+            lambda: write_pass(store, read_snapshot(store, HOST), Change(), ENGINE_ID, NOW),
         ):
             with pytest.raises(StoreUnavailable):
                 attempt()
@@ -149,12 +149,12 @@ def test_a_store_that_somebody_else_has_locked(database: Database) -> None:
         assert locked.wait(10)
         seen = read_snapshot(database, HOST)
         with pytest.raises(StoreUnavailable, match="lock"):
-            apply_tick(database, seen, Change(), ENGINE_ID, NOW)
+            write_pass(database, seen, Change(), ENGINE_ID, NOW)
     finally:
         release.set()
         holder.join()
     assert hosts.get_host(database, HOST).pass_number == 1
-    apply_tick(database, seen, Change(), ENGINE_ID, NOW)
+    write_pass(database, seen, Change(), ENGINE_ID, NOW)
     assert hosts.get_host(database, HOST).pass_number == 2
 
 

@@ -12,9 +12,14 @@ from sqlalchemy import event, update
 from controller.loop.compare import compare
 from store.database import Database
 from store.index import apply_tick, list_containers, read_snapshot
-from store.records import Applied, Assignment, Change, ContainerRow, Snapshot
+from store.leases import Lease, acquire_lease, find_leader
+from store.records import Applied, Assignment, Change, ContainerRow, Listed, Snapshot
 from store.tables import CONTAINERS
 from tests.builders import ENGINE_ID, HOST, NOW
+
+SUITE = "the-suite"
+LEASE_SECONDS = 3600.0
+_LED: set[tuple[object, str]] = set()
 
 
 def change_for(
@@ -32,7 +37,29 @@ def tick(
     """One pass whose listing fills exactly these rows."""
     snapshot = read_snapshot(database, host)
     change = change_for(snapshot, rows, also_listed=also_listed)
-    return apply_tick(database, snapshot, change, ENGINE_ID, at)
+    return write_pass(database, snapshot, change, ENGINE_ID, at)
+
+
+def write_pass(
+    database: Database, snapshot: Snapshot, change: Change, engine_id: str = ENGINE_ID, at: datetime = NOW
+) -> Applied:
+    """Write a change as the one controller that these suites play; it leads from its first pass on."""
+    lead(database, snapshot.host)
+    return apply_tick(database, snapshot, change, Listed(engine_id, at), lease_of(snapshot.host))
+
+
+def lease_of(host: str = HOST) -> Lease:
+    """The lease of the one controller that these suites play: the first that was ever taken of this host."""
+    return Lease(host, SUITE, 1, LEASE_SECONDS)
+
+
+def lead(database: Database, host: str = HOST) -> None:
+    """Take that lease, unless this process knows that it has it."""
+    if (database.url, host) in _LED:
+        return
+    if find_leader(database, host).owner != SUITE:
+        assert acquire_lease(database, host, SUITE, LEASE_SECONDS) == lease_of(host)
+    _LED.add((database.url, host))
 
 
 def rows_of(database: Database, host: str = HOST) -> dict[str, ContainerRow]:

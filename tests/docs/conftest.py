@@ -26,6 +26,7 @@ from controller.loop.tick import Activation, Clock, run_tick
 from controller.plugins.registry import load_registry
 from store import hosts, workloads
 from store.database import Database, open_database
+from store.leases import acquire_lease
 from store.records import Host, Workload, WorkloadKind
 from store.schema import migrate
 from tests.fakes import FakeDocker
@@ -58,7 +59,8 @@ def report(fake: FakeDocker, database: Database) -> Iterator[TickReport]:
     """The report of one complete pass."""
     with contextlib.closing(EngineClient(Endpoint(fake.endpoint))) as client:
         converger = Converger(load_registry(), ConvergeLimits(), chance=random.Random(0))
-        activation = Activation(HOST, LabelNames(), database, client, converger)
+        lease = acquire_lease(database, HOST, "the-docs", 60.0)
+        activation = Activation(HOST, LabelNames(), database, client, converger, lambda: lease)
         done = run_tick(activation, CLOCK)
         assert done.complete, done.errors
         yield done

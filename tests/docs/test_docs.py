@@ -16,6 +16,7 @@ import pytest
 import typer
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.harness.components import program_path, require
 
 from controller.cli.context import told_errors
 from controller.cli.main import app
@@ -34,7 +35,6 @@ from store.database import Database
 from tests.docs.conftest import CLOCK, SITE, Done
 from tests.docs.markdown import PAGES, ROOT, block, codes, names, page, section, sections, table
 from tests.fakes import FakeDocker
-from tests.harness.components import program_path, require
 
 CONFIGURATION = "docs/configuration.md"
 METRICS = "docs/metrics.md"

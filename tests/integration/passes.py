@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from controller.daemon import CLOCK, build_activation, open_store, register_host
+from controller.daemon import CLOCK, build_activation, command_candidate, open_store, register_host
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.loop.adopt import adopt_container
 from controller.loop.explain import Explanation, explain_container, find_container
+from controller.loop.lease import LeaseKeeper
 from controller.loop.report import TickReport
 from controller.loop.schedule import run_pass
 from controller.loop.tick import preview
@@ -31,9 +32,14 @@ def contents(database_url: str) -> dict[str, list[dict[str, Any]]]:
     """Every row of every table of a store, to see whether anything was written."""
     with contextlib.closing(open_database(database_url)) as database, database.reading() as connection:
         return {
-            table.name: sorted((dict(row._mapping) for row in connection.execute(select(table))), key=repr)
+            table.name: sorted((_steady(row._mapping) for row in connection.execute(select(table))), key=repr)
             for table in (HOSTS, WORKLOADS, CONTAINERS)
         }
+
+
+def _steady(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without what a controller prolongs while nothing happens."""
+    return {name: value for name, value in row.items() if not name.startswith("lease_")}
 
 
 class Passes:
@@ -47,11 +53,15 @@ class Passes:
         self.database = open_store(settings)
         self.engine = EngineClient(endpoint_from({"DOCKER_HOST": endpoint}))
         register_host(self.database, settings, endpoint)
-        self.activation = build_activation(settings, self.database, self.engine, load_registry())
+        self.keeper = LeaseKeeper(self.database, command_candidate(settings), CLOCK.monotonic)
+        self.activation = build_activation(
+            settings, self.database, self.engine, self.keeper.current, registry=load_registry()
+        )
 
     def close(self) -> None:
         """Give connections back."""
         self.engine.close()
+        self.keeper.stop()
         self.database.close()
 
     def declare(self, **kinds: str) -> None:

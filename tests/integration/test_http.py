@@ -12,10 +12,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from tests.harness.components import program_path
 
 from tests.fakes import FakeDocker, Fault
 from tests.harness import Engine, World, require, wait_until
-from tests.harness.components import program_path
 from tests.integration.console import Console, Controller, Tallyd, settings_of
 
 TOKEN = "a-token-of-the-tests"

@@ -1,0 +1,34 @@
+"""Asking the controller that leads this host for a pass, as `tallyd tick` does when one is running."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from controller.errors import LeaderUnreachable, StoreError
+from store.leases import Leader
+
+PASS_SECONDS = 120.0
+
+
+def ask_for_pass(leader: Leader) -> dict[str, Any]:
+    """Have the leader run a pass; returns its report, in the shape of O7.
+
+    :raises LeaderUnreachable: it does not answer.
+    :raises StoreError: it answered that it could not.
+    """
+    headers = {"Authorization": f"Bearer {leader.control_token}"}
+    request = Request(f"{leader.address}/api/v1/tick", method="POST", headers=headers)
+    try:
+        with urlopen(request, timeout=PASS_SECONDS) as answer:
+            report: dict[str, Any] = json.load(answer)
+            return report
+    except HTTPError as error:
+        raise StoreError(f"the controller at {leader.address} ran no pass: {error.code} {error.reason}") from error
+    except (URLError, OSError, ValueError) as error:
+        raise LeaderUnreachable(
+            f"this host is led by a controller at {leader.address}, which cannot be asked from here ({error}); "
+            f"its lease runs out in {max(0.0, leader.seconds_left):.0f} s unless it lives"
+        ) from error
