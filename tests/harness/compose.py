@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from tests.harness.components import SEARCH_PATH, compose_command, require
 
 COMPOSE_SECONDS = 60

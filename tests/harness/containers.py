@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from docker.errors import APIError, NotFound
+
 from tests.harness.components import program_path, require
+from tests.harness.compose import ComposeStack
 from tests.harness.images import BUSYBOX, LABELLED, import_images
 from tests.harness.offered import Engine
 from tests.harness.waiting import wait_until
-
-from tests.harness.compose import ComposeStack
 
 SLEEP = ("sleep", "86400")
 WORKERS = 4

@@ -11,10 +11,10 @@ import subprocess
 from pathlib import Path
 
 import psycopg
-from tests.harness.components import postgres_programs, program_path, require
-from tests.harness.waiting import wait_until
 
 from tests.harness import slots
+from tests.harness.components import postgres_programs, program_path, require
+from tests.harness.waiting import wait_until
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
