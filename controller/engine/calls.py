@@ -36,23 +36,21 @@ class Calls:
         threading.Thread(target=_fulfil, args=(future, call), name=f"engine-{operation}", daemon=True).start()
         return future
 
-    def finish(self, operation: str, future: Future[T], timeout_seconds: float) -> T:
+    def finish(self, operation: str, future: Future[T], timeout_seconds: float, waited_seconds: float = 0.0) -> T:
         """Wait for a call that was begun, until the deadline.
 
+        :param waited_seconds: how much of the time-out has passed already.
         :raises EngineTimeout: the deadline passed.
         :raises EngineCallCancelled: :meth:`cancel` was called.
         :raises Exception: whatever the call raised.
         """
         try:
-            return future.result(timeout_seconds)
+            return future.result(max(0.0, timeout_seconds - waited_seconds))
         except TimeoutError:
             late = EngineTimeout(f"{operation}: no complete answer from the engine within {timeout_seconds:g} s")
             if _settle(future, late):
                 raise late from None
             return future.result()
-        finally:
-            with self._lock:
-                self._in_flight.discard(future)
 
     def cancel(self) -> None:
         """End all waiting, now and from now on."""
@@ -67,6 +65,11 @@ class Calls:
             if self._cancelled:
                 raise EngineCallCancelled(f"{operation}: not called, the controller stops")
             self._in_flight.add(future)
+        future.add_done_callback(self._leave)
+
+    def _leave(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._in_flight.discard(future)
 
 
 def _fulfil(future: Future[T], call: Callable[[Abandoned], T]) -> None:

@@ -196,7 +196,7 @@ class EngineClient:
     def _finish(self, operation: str, call: Future[_Answer], began: float) -> _Answer:
         result = "ok"
         try:
-            return self._calls.finish(operation, call, self._timeout - (self._monotonic() - began))
+            return self._calls.finish(operation, call, self._timeout, self._monotonic() - began)
         except EngineError as error:
             result = type(error).__name__
             self._forget()
