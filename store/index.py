@@ -1,19 +1,16 @@
 """The index: read once before the listing, written in one transaction after it (R19).
 
-All statements are derived from :data:`~store.tables.OBSERVED_COLUMNS`, so none can touch a deployer-owned
-column (R12). Nothing here decides what a row should be; that is `controller.loop`.
+Rows are written by :mod:`store.rows`. Nothing here decides what a row should be; that is `controller.loop`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, NoReturn
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exc, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, select, update
 
 from store.database import Database
 from store.errors import Conflict, EngineRefused, LeaseLost, NotFound, PassSuperseded
@@ -25,16 +22,12 @@ from store.records import (
     Change,
     ContainerRow,
     Listed,
-    RowUpdate,
     Snapshot,
     Workload,
 )
-from store.tables import CONTAINERS, HOSTS, OBSERVED_COLUMNS
+from store.rows import ASSIGNMENT_FIELDS, RowWriter, as_values
+from store.tables import CONTAINERS, HOSTS
 from store.workloads import Refs, read_catalog
-
-_ASSIGNMENT_FIELDS = tuple(field.name for field in fields(Assignment))
-_values_of = attrgetter(*_ASSIGNMENT_FIELDS)
-_ROW_ERRORS = (exc.DataError, exc.IntegrityError, UnicodeError)
 
 Params = dict[str, Any]
 
@@ -92,7 +85,7 @@ def read_workload_rows(database: Database, host: str, workload_ids: Collection[s
 def _read_rows(
     connection: Connection, host: str, wanted: ColumnElement[bool], before: Snapshot | None = None
 ) -> Snapshot:
-    columns = [CONTAINERS.c[name] for name in _ASSIGNMENT_FIELDS]
+    columns = [CONTAINERS.c[name] for name in ASSIGNMENT_FIELDS]
     statement = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(
         HOSTS.outerjoin(CONTAINERS, wanted)
     )
@@ -119,7 +112,7 @@ def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: L
     """
     with database.writing() as connection:
         _take_pass(connection, snapshot, listed, lease)
-        writer = _RowWriter(connection, database.dialect, snapshot.host, listed.at)
+        writer = RowWriter(connection, snapshot.host, listed.at)
         # Updates first: they free the containers that inserted rows bind.
         writer.update(change.updated)
         writer.insert(change.inserted)
@@ -158,79 +151,6 @@ def _explain_refusal(connection: Connection, snapshot: Snapshot, listed: Listed,
     if host.engine_id not in ("", listed.engine_id):
         raise EngineRefused(snapshot.host, host.engine_id, listed.engine_id)
     raise PassSuperseded(f"host {snapshot.host!r}: a newer pass than {snapshot.pass_number} is in the store")
-
-
-class _RowWriter:
-    """Bulk writes that fall back to row by row, so that one row's failure stops no other (R14)."""
-
-    def __init__(self, connection: Connection, dialect: str, host: str, seen_at: datetime) -> None:
-        self._connection = connection
-        self._dialect = dialect
-        self._host = host
-        self._seen_at = seen_at
-        self.rejected: dict[str, str] = {}
-
-    def insert(self, rows: Sequence[Assignment]) -> None:
-        make = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
-        statement = make(CONTAINERS)
-        overwritten = {name: statement.excluded[name] for name in OBSERVED_COLUMNS}
-        # A row that was made since the snapshot keeps the container that its maker gave it.
-        free = CONTAINERS.c.container_id.is_(None) | (CONTAINERS.c.container_id == statement.excluded.container_id)
-        upsert = statement.on_conflict_do_update(index_elements=["host", "id"], set_=overwritten, where=free)
-        key = {"host": self._host, "last_seen_at": self._seen_at}
-        self._execute(upsert, [_as_dict(row) | key for row in rows])
-
-    def update(self, updates: Sequence[RowUpdate]) -> None:
-        key = {"row_host": self._host, "last_seen_at": self._seen_at}
-        self._execute(_GUARDED_UPDATE, [_as_update(each) | key for each in self._untangled(updates)])
-
-    def _untangled(self, updates: Sequence[RowUpdate]) -> Iterator[RowUpdate]:
-        """Rows whose container goes to another updated row give it up first: two rows may never hold one."""
-        arriving = {each.row.container_id for each in updates if each.row.container_id != each.expected_container_id}
-        for each in updates:
-            if each.row.container_id is None or each.expected_container_id not in arriving - {None}:
-                yield each
-                continue
-            key = {"row_host": self._host, "row_id": each.row.id}
-            self._connection.execute(_GIVE_UP, key | {"expected_container_id": each.expected_container_id})
-            yield replace(each, expected_container_id=None)
-
-    def _execute(self, statement: Any, params: list[Params]) -> None:
-        if not params:
-            return
-        try:
-            with self._connection.begin_nested():
-                self._connection.execute(statement, params)
-        except _ROW_ERRORS:
-            for each in params:
-                self._execute_one(statement, each)
-
-    def _execute_one(self, statement: Any, params: Params) -> None:
-        try:
-            with self._connection.begin_nested():
-                self._connection.execute(statement, params)
-        except _ROW_ERRORS as error:
-            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            self.rejected[str(params.get("row_id") or params.get("id"))] = cause
-
-
-def _guarded_update(**values: Any) -> Update:
-    unchanged = CONTAINERS.c.container_id.is_not_distinct_from(bindparam("expected_container_id"))
-    key = and_(CONTAINERS.c.host == bindparam("row_host"), CONTAINERS.c.id == bindparam("row_id"))
-    return update(CONTAINERS).where(key, unchanged).values(values)
-
-
-_GUARDED_UPDATE = _guarded_update(**{name: bindparam(name) for name in OBSERVED_COLUMNS})
-_GIVE_UP = _guarded_update(container_id=None)
-
-
-def _as_dict(row: Assignment) -> Params:
-    return dict(zip(_ASSIGNMENT_FIELDS, _values_of(row), strict=True))
-
-
-def _as_update(change: RowUpdate) -> Params:
-    values = _as_dict(change.row)
-    return values | {"row_id": values.pop("id"), "expected_container_id": change.expected_container_id}
 
 
 def _sweep(connection: Connection, host: str, missing: Iterable[tuple[str, str]]) -> None:
@@ -285,4 +205,4 @@ def create_row(database: Database, host: str, row: Assignment) -> None:
         ).first()
         if taken is not None:
             raise Conflict(f"row {taken.id!r} of host {host!r} already holds this container or this id")
-        connection.execute(insert(CONTAINERS).values(_as_dict(row) | {"host": host}))
+        connection.execute(insert(CONTAINERS).values(as_values(row) | {"host": host}))

@@ -6,7 +6,6 @@ that has no deadline, cannot be cancelled, and returns `None` for an answer of `
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
@@ -25,6 +24,7 @@ from urllib3.exceptions import HTTPError
 from controller.engine.calls import Abandoned, Calls
 from controller.engine.endpoint import Endpoint
 from controller.engine.listing import ListedItem, ListingDecoder, decode_whole
+from controller.engine.transport import open_session
 from controller.errors import EngineAnswerInvalid, EngineError, EngineTimeout, EngineUnreachable
 
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
@@ -220,15 +220,7 @@ class EngineClient:
 
     def _open_session(self) -> APIClient:
         if self._session is None:
-            # A given version keeps docker-py from asking /version, which hangs while containerd does.
-            session = APIClient(
-                base_url=self.endpoint.url,
-                version="1.24",
-                timeout=math.ceil(self._timeout),
-                **self.endpoint.client_options,
-            )
-            session.trust_env = False  # an HTTP proxy from the environment is not for the engine
-            self._session = session
+            self._session = open_session(self.endpoint, self._timeout)
         return self._session
 
     def _negotiate(self, session: APIClient) -> str:

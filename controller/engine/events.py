@@ -6,7 +6,6 @@ that stays silent for too long is given up and opened again by whoever reads it.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from socket import SHUT_RDWR, socket
 
 import orjson
 import requests
-from docker import APIClient
 from docker.errors import DockerException
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from controller.engine.endpoint import Endpoint
+from controller.engine.transport import open_session
 from controller.errors import EngineAnswerInvalid, EngineCallCancelled, EngineTimeout, EngineUnreachable
 
 CONNECT_SECONDS = 5.0
@@ -61,6 +60,7 @@ class EventStream:
         self._lock = threading.Lock()
         self._closed = False
         self._socket: socket | None = None
+        self._session: requests.Session | None = None
         self._response: requests.Response | None = None
 
     def open(self, since: float | None) -> None:
@@ -68,17 +68,11 @@ class EventStream:
 
         :raises EngineError: no stream.
         """
-        session = APIClient(
-            base_url=self._endpoint.url,
-            version="1.24",
-            timeout=math.ceil(self._idle),
-            **self._endpoint.client_options,
-        )
-        session.trust_env = False
         params = {"filters": orjson.dumps({"type": ["container"], "event": list(ACTIONS)}).decode()}
         if since is not None:
             params["since"] = f"{since:.9f}"
         try:
+            session = self._session = open_session(self._endpoint, self._idle)
             response = session.get(
                 f"{session.base_url}/events", params=params, stream=True, timeout=(CONNECT_SECONDS, self._idle)
             )
@@ -132,6 +126,8 @@ class EventStream:
             self._socket = None
         if self._response is not None:
             self._response.close()
+        if self._session is not None:
+            self._session.close()
 
     def _keep(self, response: requests.Response) -> None:
         with self._lock:

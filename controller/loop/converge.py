@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 
 from controller.errors import PluginError
-from controller.plugins.contract import Outcome, ReconcileRequest, Retry, Terminal, parse_faces
+from controller.plugins.contract import Outcome, ReconcileRequest, Result, Retry, Terminal, parse_faces
 from controller.plugins.registry import Registry
 from store.records import Assignment, Workload
 
@@ -74,7 +74,7 @@ def requests_for(workloads: Iterable[Workload], rows: Iterable[Assignment], host
 
 def malformed_faces(workloads: Iterable[Workload]) -> list[str]:
     """A sentence for each workload whose public faces cannot be read, and so count as none."""
-    problems = ((each.id, parse_faces(each.public_faces)[1]) for each in workloads if each.public_faces)
+    problems = ((each.id, parse_faces(each.public_faces)[1]) for each in workloads)
     return [f"workload {workload_id!r}: {problem}" for workload_id, problem in problems if problem]
 
 
@@ -114,6 +114,8 @@ class Converger:
         done = self._harvest()
         due: deque[ReconcileRequest] = deque()
         for request in requests:
+            if request.workload.id in self._running:
+                continue  # either its answer comes during this pass, or it is told below
             standing_in_the_way = self._why_not(request)
             if standing_in_the_way is None:
                 due.append(request)
@@ -138,7 +140,7 @@ class Converger:
 
     def _why_not(self, request: ReconcileRequest) -> Reconciled | None:
         workload = request.workload
-        if workload.id in self._running or workload.id in self._overdue:
+        if workload.id in self._overdue:
             return _uncalled(request, "in_flight")
         standing = self._standing.get(workload.id, _Standing())
         if standing.terminal_generation == workload.generation:
@@ -153,13 +155,17 @@ class Converger:
             future: Future[Outcome] = Future()
             self._running[request.workload.id] = _Call(request, self._monotonic(), future)
             name = f"reconcile-{request.workload.id}"
-            threading.Thread(target=self._answer, args=(request, future), name=name, daemon=True).start()
+            try:
+                threading.Thread(target=self._answer, args=(request, future), name=name, daemon=True).start()
+            except RuntimeError as error:  # the system gives no more threads
+                future.set_exception(error)
 
     def _answer(self, request: ReconcileRequest, future: Future[Outcome]) -> None:
         try:
             outcome = self._registry.source(request.workload.source_kind).reconcile(request)
             if not isinstance(outcome, Outcome):
                 raise TypeError(f"reconcile returned {type(outcome).__name__} instead of an Outcome")
+            Result(outcome.result)  # any other word would become a label of a metric
         except BaseException as error:  # noqa: BLE001  # a plugin ends here, also by sys.exit; it counts as failed
             future.set_exception(error)
         else:
@@ -180,14 +186,21 @@ class Converger:
         return done
 
     def _judge(self, call: _Call) -> Reconciled:
+        try:
+            return self._judge_answer(call)
+        except Exception as error:  # noqa: BLE001  # what a plugin raises may be unfit even to be looked at
+            return self._failed(call, "failed", f"{type(error).__name__} while its answer was read")
+
+    def _judge_answer(self, call: _Call) -> Reconciled:
         workload = call.request.workload
         error = call.future.exception()
         if error is None:
             self._standing.pop(workload.id, None)
             outcome = call.future.result()
-            return Reconciled(workload.id, workload.source_kind, str(outcome.result), outcome.message)
+            return Reconciled(workload.id, workload.source_kind, str(outcome.result), str(outcome.message))
         if isinstance(error, Retry):
-            self._standing[workload.id] = _Standing(not_before=self._monotonic() + error.after_seconds)
+            after_seconds = Retry(error.after_seconds, "").after_seconds
+            self._standing[workload.id] = _Standing(not_before=self._monotonic() + after_seconds)
             return Reconciled(workload.id, workload.source_kind, "retry", str(error))
         if isinstance(error, Terminal):
             self._standing[workload.id] = _Standing(terminal_generation=workload.generation)

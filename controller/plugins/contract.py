@@ -8,6 +8,7 @@ as a second protocol, so that a source which only reports need not implement the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -79,11 +80,16 @@ class Outcome:
 
 
 class Retry(Exception):
-    """Not yet: ask again after this many seconds. Not a failure."""
+    """Not yet: ask again after this many seconds (0 and less: at the next pass). Not a failure.
+
+    :raises ValueError: the time is not a finite number.
+    """
 
     def __init__(self, after_seconds: float, reason: str) -> None:
         super().__init__(reason)
-        self.after_seconds = after_seconds
+        if not math.isfinite(after_seconds):
+            raise ValueError(f"after_seconds is {after_seconds}; it must be a finite number")
+        self.after_seconds = max(0.0, float(after_seconds))
 
 
 class Terminal(Exception):
@@ -167,7 +173,7 @@ _FACES = TypeAdapter(tuple[PublicFace, ...])
 def parse_faces(stored: object) -> tuple[tuple[PublicFace, ...], str]:
     """Public faces as stored → faces and an empty text, or none and what is wrong with them (R15)."""
     try:
-        return _FACES.validate_python(stored or ()), ""
+        return _FACES.validate_python(() if stored is None else stored), ""
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
