@@ -264,5 +264,6 @@ class Daemon:
         self._narrator.tell(report)
         self._notifier.tell(report)
         publish_metrics(report, self.metrics, self._revisions)
+        self._http.hurry()
         if not self._stopped.is_set():
             self._reported(report)

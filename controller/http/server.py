@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _STOP_SECONDS = 1.0
+_HEAD_START_SECONDS = 2.0
 _IDLE_CONNECTION_SECONDS = 10
 _MOST_CONNECTIONS = 256
 _BACKLOG = 128
 
 
 class HttpServer:
-    """uvicorn on an open socket. The application is built on the server's thread: importing it takes a while,
-    and the first pass need not wait for that.
+    """uvicorn on an open socket. The application is built on the server's thread and after a head start for the
+    first pass: importing it takes a while, and would compete with that.
     """
 
     def __init__(self, host: str, port: int, build: Callable[[], FastAPI]) -> None:
@@ -32,6 +33,7 @@ class HttpServer:
         self._build = build
         self._server: uvicorn.Server | None = None
         self._stopping = threading.Event()
+        self._go = threading.Event()
         self._socket = _open(host, port)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
@@ -45,9 +47,14 @@ class HttpServer:
         """Begin to serve; returns at once."""
         self._thread.start()
 
+    def hurry(self) -> None:
+        """The first pass is over: nothing speaks against serving now."""
+        self._go.set()
+
     def stop(self) -> None:
         """Close the port; requests in flight have one second."""
         self._stopping.set()
+        self._go.set()
         if self._server is not None:
             self._server.should_exit = True
         if self._thread.is_alive():
@@ -55,6 +62,9 @@ class HttpServer:
         self._socket.close()
 
     def _serve(self) -> None:
+        self._go.wait(_HEAD_START_SECONDS)
+        if self._stopping.is_set():
+            return
         import uvicorn
 
         config = uvicorn.Config(

@@ -13,16 +13,18 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from datetime import UTC
+from typing import TYPE_CHECKING
 
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.interval import IntervalTrigger
 
 from controller.errors import EngineCallCancelled
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.targeted import MOST_CONTAINERS, run_targeted
 from controller.loop.tick import Activation, Clock, run_tick
 from controller.loop.touched import Touched
+
+if TYPE_CHECKING:
+    from apscheduler.schedulers.background import BackgroundScheduler
 
 DEFAULT_INTERVAL_SECONDS = 30.0
 LONGEST_INTERVAL_SECONDS = 300.0
@@ -79,7 +81,7 @@ class Loop:
         self._stopping = False
         self._beat = self._last_full = clock.monotonic()
         self._thread: threading.Thread | None = None
-        self._timer = BackgroundScheduler(timezone=UTC)
+        self._timer: BackgroundScheduler | None = None
 
     @property
     def heartbeat_age_seconds(self) -> float:
@@ -102,7 +104,7 @@ class Loop:
             self._wakeup.notify_all()
         self._hooks.cancel()
         _refuse(waiting)
-        if self._timer.running:
+        if self._timer is not None:
             self._timer.shutdown(wait=False)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(STOP_SECONDS)
@@ -201,9 +203,14 @@ class Loop:
             return not self._stopping
 
     def _arm_timer(self) -> None:
+        # Imported after the boot pass, which need not wait for it.
+        from apscheduler.schedulers.background import BackgroundScheduler
+        from apscheduler.triggers.interval import IntervalTrigger
+
         with self._wakeup:
-            if self._timer.running or self._stopping:
+            if self._timer is not None or self._stopping:
                 return
+            self._timer = BackgroundScheduler(timezone=UTC)
             self._timer.add_job(
                 self.request,
                 IntervalTrigger(seconds=self._interval),
@@ -215,8 +222,10 @@ class Loop:
             self._timer.start()
 
     def _rearm_timer(self) -> None:
+        from apscheduler.triggers.interval import IntervalTrigger
+
         log.warning("timer was silent, the wall clock was stepped back; timer re-armed", interval=self._interval)
-        if self._timer.running:
+        if self._timer is not None:
             self._timer.reschedule_job("tick", trigger=IntervalTrigger(seconds=self._interval))
 
 
