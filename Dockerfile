@@ -35,8 +35,7 @@ RUN tools/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation --whee
  && tools/bin/pip --python /opt/tallyd/bin/python install --quiet --no-compile --no-deps --no-index dist/*.whl \
  && find /opt/tallyd -type d -name tests -path '*/site-packages/*' -prune -exec rm -rf {} + \
  # Compiled once, here: the running container can write nothing but its state.
- && /opt/tallyd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/tallyd/lib \
- && install -d -m 0750 state
+ && /opt/tallyd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/tallyd/lib
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0
@@ -47,9 +46,9 @@ LABEL org.opencontainers.image.title="tallyd" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 RUN echo 'tallyd:x:65532:' >>/etc/group \
- && echo 'tallyd:x:65532:65532:tallyd:/var/lib/tallyd:/usr/sbin/nologin' >>/etc/passwd
+ && echo 'tallyd:x:65532:65532:tallyd:/var/lib/tallyd:/usr/sbin/nologin' >>/etc/passwd \
+ && install -d -m 0750 -o 65532 -g 65532 /var/lib/tallyd
 COPY --from=build /opt/tallyd /opt/tallyd
-COPY --from=build --chown=65532:65532 /build/state /var/lib/tallyd
 # Everything that is written lies in /var/lib/tallyd. The two settings can be set anew; the others have no default here.
 ENV PATH=/opt/tallyd/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/var/lib/tallyd \

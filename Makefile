@@ -27,6 +27,11 @@ test: venv ## Run every test; ARGS="-k name" for some
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then .ci/components; fi
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: venv ## Measure P1 to P9 on a real engine; ARGS="--quick", "--write", "--help"
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then .ci/components; fi
+	@$(BIN)/python -m tests.bench $(ARGS)
+
 .PHONY: lint
 lint: venv ## Check format, code, types and layers
 	@$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import FrameType
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import structlog
@@ -145,6 +145,7 @@ class Daemon:
         self.watch = self._build_watch()
         self._started = False
         self._stopped = threading.Event()
+        self._ended: SimpleQueue[int] = SimpleQueue()
 
     @property
     def address(self) -> str:
@@ -182,6 +183,7 @@ class Daemon:
         if self._stopped.is_set():
             return
         self._stopped.set()
+        self._ended.put(0)
         self._notifier.stopping()
         self.watch.stop()
         self.loop.stop()
@@ -193,15 +195,11 @@ class Daemon:
 
     def run_until_signalled(self) -> None:
         """Serve until SIGINT or SIGTERM, or until :meth:`stop` is called from elsewhere."""
-        ended = threading.Event()
-
-        def end(_signal: int, _frame: FrameType | None) -> None:
-            ended.set()
-
+        # A handler runs inside whatever the main thread does, so it may take no lock; this queue is made for that.
         for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, end)
+            signal.signal(each, lambda number, _frame: self._ended.put(number))
         self.start()
-        ended.wait()
+        self._ended.get()
         self.stop()
 
     @property

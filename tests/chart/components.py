@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+
 from tests.harness.components import program_path
 
 PACKAGES = {

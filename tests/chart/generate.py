@@ -103,7 +103,7 @@ three modes:
 
 | `mode` | What it makes | The engine |
 |---|---|---|
-| `sidecar` | a Deployment of one pod | a Docker-in-Docker engine in the same pod, as a native sidecar (Kubernetes 1.29 on) |
+| `sidecar` | a Deployment of one pod | Docker-in-Docker in the same pod, a native sidecar (Kubernetes 1.29 on) |
 | `daemonset` | a DaemonSet | each node's own engine, by a hostPath directory |
 | `remote` | a Deployment | an engine elsewhere, over TCP with a client certificate |
 

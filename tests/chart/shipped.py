@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from tests.harness.components import program_path
 
 from tests.chart.components import program
 from tests.harness import PrivateEngine, require
+from tests.harness.components import program_path
 
 ROOT = Path(__file__).parents[2]
 SUITE = "bookworm"

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import yaml
-from tests.harness.components import program_path
 
 from tests.chart.rendering import RULE_TESTS, RULES
 from tests.harness import require
+from tests.harness.components import program_path
 
 DOCUMENTED = Path(__file__).parents[2] / "docs/alerts.md"
 

@@ -136,7 +136,7 @@ def test_rules_and_dashboard_are_the_files() -> None:
     ("interval", "stale_after"), [("30", 90), ("12.5", 39), ("0", 90), ("-4", 90), ("300", 900), ("4000", 900)]
 )
 def test_the_stale_alert_follows_the_interval(interval: str, stale_after: int) -> None:
-    """R1, R21: stale is three intervals, also in the chart's alert; the interval is clamped as the controller does."""
+    """R1, R21: stale is three intervals, also in the chart's alert; the interval is clamped as elsewhere."""
     rule_on = ("--set", "metrics.prometheusRule.enabled=true")
     done = template(*rule_on, "--set-json", f"config.interval_seconds={interval}")
     (rule,) = of_kind(documents(done.stdout), "PrometheusRule")
@@ -230,7 +230,7 @@ def test_probes_are_on_our_endpoints(resources: list[Document]) -> None:
 
 
 def test_secrets_come_by_reference(case: str, resources: list[Document]) -> None:
-    """Issue 4.3: no secret in a ConfigMap, a variable or a Secret of our own; each is a file that a variable names."""
+    """Issue 4.3: no secret in a ConfigMap, a variable or a Secret of ours; each is a file that a variable names."""
     assert of_kind(resources, "Secret") == []
     for variable in controller(pod_spec(resources))["env"]:
         name = variable["name"]

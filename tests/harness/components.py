@@ -22,11 +22,14 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+ROOT_NEEDED = "The tests' own engine needs root; or offer them an engine in TALLYD_TEST_DOCKER_HOST"
+
+
 def require(component: str) -> None:
     """Fail the test with one sentence, naming the package, unless `component` is installed."""
     complaint = complaint_about(component)
     if complaint:
-        pytest.fail(f"{complaint} (or run .ci/components)", pytrace=False)
+        pytest.fail(complaint, pytrace=False)
 
 
 def complaint_about(component: str) -> str:
@@ -36,7 +39,7 @@ def complaint_about(component: str) -> str:
     if component == "compose":
         return "" if compose_command() else _sentence("Compose", "docker-compose")
     if component == "root":
-        return "" if os.geteuid() == 0 else "The tests' own Docker engine needs root: run the tests as root"
+        return "" if os.geteuid() == 0 else ROOT_NEEDED
     programs, packages = PROGRAMS[component]
     missing = [program for program in programs if not program_path(program)]
     if missing:
@@ -69,7 +72,7 @@ def compose_command() -> tuple[str, ...]:
 
 
 def _sentence(what: str, packages: str) -> str:
-    return f"Not installed: {what}; install with: apt-get install -y {packages}"
+    return f"Not installed: {what}; run .ci/components, or: apt-get install -y {packages}"
 
 
 def _is_static(binary: str) -> bool:

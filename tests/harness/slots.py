@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -51,8 +50,7 @@ def claim(kind: str) -> Slot:
         slot = _try_lock(kind, number)
         if slot is None:
             continue
-        remains.clear(slot.name, slot.directory)
-        if mine is None and (kind != "tdt" or not any(slot.network.overlaps(used) for used in _networks_in_use())):
+        if _cleared(slot) and mine is None and (kind != "tdt" or _is_free(slot.network)):
             mine = slot
         else:
             slot.lock.close()
@@ -68,11 +66,23 @@ def _try_lock(kind: str, number: int) -> Slot | None:
     name = f"{kind}{number}"
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        lock.bind(f"\0tallyd-tests-{name}-{os.geteuid()}")
+        lock.bind(f"\0tallyd-tests-{name}-0")
     except OSError:
         lock.close()
         return None
     return Slot(name=name, directory=PARENT / name, network=ENGINE_RANGES[number], lock=lock)
+
+
+def _cleared(slot: Slot) -> bool:
+    try:
+        remains.clear(slot.name, slot.directory)
+    except PermissionError:  # another user's remains
+        return False
+    return True
+
+
+def _is_free(network: ipaddress.IPv4Network) -> bool:
+    return not any(network.overlaps(used) for used in _networks_in_use())
 
 
 def _networks_in_use() -> Iterator[ipaddress.IPv4Network]:

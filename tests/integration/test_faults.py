@@ -134,7 +134,7 @@ def test_an_engine_that_freezes_in_the_middle_of_a_listing(
             controller.wait_for_metric(LISTING_FAILED, 1)
             reasons = controller.wait_not_ready()
             assert "3 intervals" in reasons[0]
-            assert "no complete answer from the engine within 2 s" in " ".join(reasons)
+            assert "no complete answer from the engine" in " ".join(reasons)
             assert controller.healthy
             assert controller.metric('tallyd_docker_requests_total{operation="list",result="EngineTimeout"}') >= 1
             assert controller.metric(LISTED_AT) == listed_at
@@ -144,7 +144,8 @@ def test_an_engine_that_freezes_in_the_middle_of_a_listing(
             assert {row["stale"] for row in controller.rows().values()} == {True}
             assert "stale: host testhost: last complete listing" in tallyd.ok("ps").stdout
 
-            with tallyd.with_settings(TALLYD_ENGINE_TIMEOUT_SECONDS="60").running(executed=True) as second:
+            patient = tallyd.with_settings(TALLYD_HOST="another", TALLYD_ENGINE_TIMEOUT_SECONDS="60")
+            with patient.running(executed=True) as second:
                 wait_until(second.serving, 30, "the second controller serves")
                 assert second.wait_not_ready()[0] == "no complete listing yet"
                 code, seconds = second.terminate(timeout_seconds=STOP_WITHIN_SECONDS)
@@ -183,6 +184,7 @@ def test_a_killed_engine_comes_back_as_itself_and_another_one_is_refused(
         controller.wait_ready()
         bound = tallyd.ok("host", "list", "--output", "json").json[0]["engine_id"]
         inode = own_engine.socket_path.stat().st_ino
+        os.link(own_engine.socket_path, own_engine.directory / "kept.sock")  # so that its inode is not used again
         own_engine.kill()
         controller.wait_for_metric(LISTING_FAILED, 1)
         assert states(tallyd) == {"app:old": "running"}
@@ -274,7 +276,7 @@ def test_a_tick_that_is_killed_leaves_the_old_state_or_the_new_one(
     old: set[str] = set()
     made: list[str] = []
     killed = 0
-    for _ in range(10):
+    for _ in range(8):
         for container in made[:5]:
             world.rm(container)
         made = made[5:] + world.many(15, {label: "app"})
@@ -304,7 +306,7 @@ def test_a_controller_that_is_killed_during_churn(
     label = f"{world.prefix}.workload.id"
     chance = random.Random(5)
     kept: list[str] = []
-    for _ in range(4):
+    for _ in range(3):
         with tallyd.running() as controller:
             wait_until(lambda: controller.logged("engine connected"), 30, "it has listed")
             for container in kept:

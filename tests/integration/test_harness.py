@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from docker import APIClient
-from tests.harness.remains import daemons_of
 
 from tests.harness import LABELLED, SAMPLE_STACK, Engine, PrivateEngine, PrivatePostgres, World
+from tests.harness.remains import daemons_of
 
 LINKS = Path("/sys/class/net")
 

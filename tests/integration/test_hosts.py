@@ -109,7 +109,7 @@ def test_a_killed_leader_is_followed_at_once_on_sqlite(
 
 
 def test_hosts_do_not_see_each_other(console: Console, postgres_url: str, tmp_path: Path) -> None:
-    """O3, R14: two engines with the same stack in one store; each host sweeps its own rows, `--all-hosts` shows both."""
+    """O3, R14: two engines, one stack, one store; each host sweeps its own rows, `--all-hosts` shows both."""
     with FakeDocker(engine_id="ONE") as one, FakeDocker(engine_id="TWO") as two:
         here = hasty(console, one.endpoint, postgres_url, tmp_path, TALLYD_HOST="one")
         there = hasty(console, two.endpoint, postgres_url, tmp_path, TALLYD_HOST="two")

@@ -25,7 +25,8 @@ from store import hosts
 from store.database import Database, open_database
 from store.errors import EngineRefused, StoreUnavailable
 from store.index import apply_tick, create_row, list_containers, read_snapshot
-from store.records import NO_PORTS, Change, Host, Snapshot
+from store.leases import acquire_lease
+from store.records import NO_PORTS, Applied, Change, Host, Listed, Snapshot
 from store.schema import migrate
 from store.tables import CONTAINERS, DEPLOYER_COLUMNS, HOSTS
 from store.workloads import apply_workloads
@@ -125,6 +126,7 @@ class Script:
         self.database = database
         self.model = Model()
         self.clock = self.made = self.passes = 0
+        self.lease = acquire_lease(database, HOST, "the model", 3600.0)
 
     def run(self, code: bytes) -> None:
         """Three bytes an act: which, on what, how. Which = 0 does nothing, so that scripts shrink."""
@@ -160,7 +162,7 @@ class Script:
         """A deployer writes its columns."""
         for row_id in self._pick(list(self.model.rows), what):
             column = DEPLOYER_COLUMNS[how % len(DEPLOYER_COLUMNS)]
-            self._write(row_id, **{column: f"written {how}"})
+            self._set(row_id, **{column: f"written {how}"})
 
     def pre_create(self, what: int, how: int) -> None:
         """A deployer makes the row of a project's container."""
@@ -175,7 +177,7 @@ class Script:
     def rebind(self, what: int, how: int) -> None:
         """A deployer gives a row another container, one that the engine does not have yet."""
         for row_id in self._pick(list(self.model.rows), what):
-            self._write(row_id, container_id=id_of(f"coming {self.clock} {how}"))
+            self._set(row_id, container_id=id_of(f"coming {self.clock} {how}"))
 
     def tick(self, what: int, how: int) -> None:
         seen = self._look()
@@ -220,7 +222,7 @@ class Script:
 
         event.listen(self.database.engine, "before_cursor_execute", break_off)
         try:
-            apply_tick(self.database, *seen, ENGINE_ID, later(self.clock))
+            self._write(*seen)
         except StoreUnavailable:
             self.check()
         else:
@@ -230,7 +232,7 @@ class Script:
             event.remove(self.database.engine, "before_cursor_execute", break_off)
         if self.passes:
             with pytest.raises(EngineRefused):
-                apply_tick(self.database, *self._look(), "ANOTHER ENGINE", later(self.clock))
+                self._write(*self._look(), engine_id="ANOTHER ENGINE")
         self.check()
 
     def _look(self) -> tuple[Snapshot, Change]:
@@ -242,10 +244,13 @@ class Script:
         return snapshot, change
 
     def _apply(self, snapshot: Snapshot, change: Change) -> None:
-        assert apply_tick(self.database, snapshot, change, ENGINE_ID, later(self.clock)).rejected == {}
+        assert self._write(snapshot, change).rejected == {}
         self.passes += 1
 
-    def _write(self, row_id: str, **values: Any) -> None:
+    def _write(self, snapshot: Snapshot, change: Change, engine_id: str = ENGINE_ID) -> Applied:
+        return apply_tick(self.database, snapshot, change, Listed(engine_id, later(self.clock)), self.lease)
+
+    def _set(self, row_id: str, **values: Any) -> None:
         statement = update(CONTAINERS).where(CONTAINERS.c.host == HOST, CONTAINERS.c.id == row_id)
         with self.database.writing() as connection:
             connection.execute(statement.values(values))

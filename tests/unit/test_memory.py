@@ -42,7 +42,7 @@ def test_a_memory_changes_no_decision(worlds: list[dict[str, tuple[dict[str, str
     """R11, P1: over any history of listings the passes with a memory do what those without one do."""
     decoder, memory = ListingDecoder(), Memory()
     state = snapshot((), WORKLOADS)
-    for world in [each for world in worlds for each in (world, world)]:
+    for world in [worlds[number // 2] for number in range(2 * len(worlds))]:
         body, horizon = listing_of(world), bound_by(state.rows)
         seen = memory.observe(decoder.decode(body), NAMES)
         dispatched, change = memory.decide(seen, state, NAMES, horizon)
