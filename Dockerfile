@@ -21,10 +21,9 @@ COPY requirements.lock requirements-dev.lock wheels* wheels/
 RUN python3 -m venv tools \
  && python3 -m venv --without-pip /opt/tallyd \
  && tools/bin/pip --python /opt/tallyd/bin/python install --quiet --no-compile --require-hashes \
-        --only-binary :all: --find-links wheels --requirement wheels/requirements.lock
-
-# What builds our wheel is locked as well.
-RUN awk '/^[a-z0-9]/ { keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } keep' \
+        --only-binary :all: --find-links wheels --requirement wheels/requirements.lock \
+ # What builds our wheel is locked as well.
+ && awk '/^[a-z0-9]/ { keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } keep' \
         wheels/requirements-dev.lock >build.lock \
  && tools/bin/pip install --quiet --require-hashes --only-binary :all: --find-links wheels --requirement build.lock
 
@@ -62,6 +61,6 @@ VOLUME /var/lib/tallyd
 EXPOSE 9477
 USER 65532:65532
 WORKDIR /var/lib/tallyd
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["tallyd", "probe", "--healthy"]
+HEALTHCHECK --interval=60s --timeout=15s --start-period=60s --retries=3 CMD ["tallyd", "probe", "--healthy"]
 ENTRYPOINT ["tallyd"]
 CMD ["run"]

@@ -180,8 +180,9 @@ class EngineClient:
             self._session.close()
 
     def _engine_id(self, connection: object) -> str:
-        # The same open connection leads to the same engine process, so it is asked only once for each.
-        if self._identified is None or self._identified[0] is not connection:
+        # The same open connection leads to the same engine process, so it is asked only once for each. An answer
+        # that ended its connection leaves none to be known by.
+        if connection is None or self._identified is None or self._identified[0] is not connection:
             self._identified = (connection, self.engine_id())
         return self._identified[1]
 

@@ -7,10 +7,12 @@ nothing says that the engine that tells its id is the one that was listed (R18).
 from __future__ import annotations
 
 import math
+import socket
 from typing import Any
 
 from docker import APIClient
 from docker.transport import UnixHTTPAdapter
+from docker.transport.unixconn import UnixHTTPConnection, UnixHTTPConnectionPool
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 
@@ -19,7 +21,31 @@ from controller.engine.endpoint import Endpoint
 _ANY_URL = "engine"
 
 
+class _Connection(UnixHTTPConnection):
+    """docker-py's own leaves its socket open where nobody listens."""
+
+    def connect(self) -> None:
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            opened.settimeout(self.timeout)
+            opened.connect(self.unix_socket)
+        except OSError:
+            opened.close()
+            raise
+        self.sock = opened
+
+
+class _Pool(UnixHTTPConnectionPool):
+    def _new_conn(self) -> Any:
+        timeout: Any = self.timeout
+        return _Connection(self.base_url, self.socket_path, timeout)
+
+
 class _OnePoolAdapter(UnixHTTPAdapter):
+    def __init__(self, path: str, timeout: int) -> None:
+        super().__init__(f"http+unix://{path}", timeout, max_pool_size=1)
+        self.pools[_ANY_URL] = _Pool(_ANY_URL, path, timeout, maxsize=1)
+
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: object, proxies: object = None, cert: object = None
     ) -> Any:
@@ -40,7 +66,7 @@ def open_session(endpoint: Endpoint, timeout_seconds: float) -> APIClient:
     session.trust_env = False  # an HTTP proxy from the environment is not for the engine
     path = endpoint.socket_path
     if path is not None:
-        session.mount("http+docker://", _OnePoolAdapter(f"http+unix://{path}", timeout, max_pool_size=1))
+        session.mount("http+docker://", _OnePoolAdapter(str(path), timeout))
     elif not endpoint.client_options:
         session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=1))
     return session

@@ -101,11 +101,12 @@ class Loop:
         with self._wakeup:
             self._stopping = True
             waiting, self._waiting = self._waiting, None
+            timer, self._timer = self._timer, None
             self._wakeup.notify_all()
         self._hooks.cancel()
         _refuse(waiting)
-        if self._timer is not None:
-            self._timer.shutdown(wait=False)
+        if timer is not None:
+            timer.shutdown(wait=False)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(STOP_SECONDS)
             if self._thread.is_alive():

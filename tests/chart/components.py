@@ -16,6 +16,7 @@ PACKAGES = {
     "podman": "podman runc catatonit",
     "prometheus": "prometheus",
     "setpriv": "util-linux",
+    "systemd-analyze": "systemd",
 }
 
 

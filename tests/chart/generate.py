@@ -27,10 +27,14 @@ _DESCRIBED = re.compile(r"^(?P<indent> *)# -- (?P<text>.+)$")
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]+):(?P<rest>.*)$")
 
 
-def expected() -> dict[Path, str]:
-    """Every generated file and what it must contain."""
-    files = {README: readme(), SCHEMA: schema()}
-    return files | {GOLDEN / f"{case}.yaml": rendered(case) for case in CASES}
+FILES = (README, SCHEMA, *(GOLDEN / f"{case}.yaml" for case in CASES))
+
+
+def content_of(path: Path) -> str:
+    """What a generated file must contain."""
+    if path == README:
+        return readme()
+    return schema() if path == SCHEMA else rendered(path.stem)
 
 
 def readme() -> str:
@@ -132,7 +136,7 @@ if __name__ == "__main__":
     # The schema first: the renders are checked by it.
     SCHEMA.write_text(schema(), encoding="utf-8")
     GOLDEN.mkdir(exist_ok=True)
-    for stale in set(GOLDEN.glob("*.yaml")) - set(expected()):
+    for stale in set(GOLDEN.glob("*.yaml")) - set(FILES):
         stale.unlink()
-    for path, content in expected().items():
-        path.write_text(content, encoding="utf-8")
+    for path in FILES:
+        path.write_text(content_of(path), encoding="utf-8")

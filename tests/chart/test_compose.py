@@ -74,14 +74,14 @@ class Stack:
             "DOCKER_HOST": shipped.engine.endpoint,
             "DOCKER_GID": str(shipped.engine.socket_path.stat().st_gid),
             "DOCKER_SOCKET_DIRECTORY": str(shipped.engine.directory),
-            "TALLYD_IMAGE": IMAGE,
+            "CONTROLLER_IMAGE": IMAGE,
             "NGINX_IMAGE": "nginx:host",
             "PROMETHEUS_IMAGE": "prometheus:host",
             "TALLYD_INTERVAL_SECONDS": "1",
-            "TALLYD_PORT": str(_free_port()),
+            "CONTROLLER_PORT": str(_free_port()),
             "PROMETHEUS_PORT": str(_free_port()),
         }
-        self.tallyd = f"http://127.0.0.1:{self._environment['TALLYD_PORT']}"
+        self.tallyd = f"http://127.0.0.1:{self._environment['CONTROLLER_PORT']}"
         self.prometheus = f"http://127.0.0.1:{self._environment['PROMETHEUS_PORT']}"
 
     def compose(self, *arguments: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
@@ -17,6 +17,7 @@ from tests.chart.rendering import (
     CASES,
     CHART,
     DASHBOARD,
+    GOLDEN,
     HERE,
     RULES,
     Document,
@@ -66,10 +67,15 @@ def test_helm_lint_finds_nothing(case: str) -> None:
     assert "[WARNING]" not in done.stdout
 
 
-@pytest.mark.parametrize("path", generate.expected(), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_what_is_generated_is_current(path: Any) -> None:
+@pytest.mark.parametrize("path", generate.FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_what_is_generated_is_current(path: Path) -> None:
     """Issue 4.3: golden renders, the chart's README made from its values, and its schema made from the settings."""
-    assert path.read_text(encoding="utf-8") == generate.expected()[path], "run: python -m tests.chart.generate"
+    assert path.read_text(encoding="utf-8") == generate.content_of(path), "run: python -m tests.chart.generate"
+
+
+def test_no_golden_render_is_left_over() -> None:
+    """Issue 4.3: each golden render is that of a case."""
+    assert sorted(path.stem for path in GOLDEN.glob("*.yaml")) == CASES
 
 
 def test_every_value_is_described() -> None:
@@ -240,7 +246,7 @@ def test_secrets_come_by_reference(case: str, resources: list[Document]) -> None
             assert variable["value"].startswith("/run/tallyd-secrets/")
 
 
-def test_the_controller_accepts_its_settings(case: str, resources: list[Document], tmp_path: Any) -> None:
+def test_the_controller_accepts_its_settings(case: str, resources: list[Document], tmp_path: Path) -> None:
     """O2, issue 4.3: what the chart puts into environment and config is valid, and every key of it is read."""
     environment = {}
     for variable in controller(pod_spec(resources))["env"]:
@@ -315,7 +321,7 @@ def test_the_test_hook_asks_for_readiness(resources: list[Document]) -> None:
     assert not service["spec"]["selector"].items() <= hook["metadata"]["labels"].items()
 
 
-def test_the_notes_tell_the_next_three_commands(case: str, tmp_path: Any) -> None:
+def test_the_notes_tell_the_next_three_commands(case: str, tmp_path: Path) -> None:
     """Issue 4.3: NOTES.txt tells the next three commands, for the workload that was made."""
     chart = tmp_path / "tallyd"
     for path in CHART.rglob("*"):

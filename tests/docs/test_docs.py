@@ -16,13 +16,14 @@ import pytest
 import typer
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.harness.components import program_path, require
 
 from controller.cli.context import told_errors
 from controller.cli.main import app
 from controller.declared.manifests import WorkloadSpec
 from controller.doctor import examine
-from controller.errors import EngineRefused, SettingInvalid, TallydError, WorkloadConflict
+from controller.engine.endpoint import Endpoint
+from controller.engine.events import EventStream
+from controller.errors import EngineRefused, LeaseHeld, SettingInvalid, TallydError, WorkloadConflict
 from controller.labels import COMPOSE_NUMBER, COMPOSE_ONEOFF, COMPOSE_PROJECT, COMPOSE_SERVICE, LabelNames
 from controller.loop.dispatch import IgnoreReason
 from controller.loop.report import TickOutcome, TickReport
@@ -35,6 +36,7 @@ from store.database import Database
 from tests.docs.conftest import CLOCK, SITE, Done
 from tests.docs.markdown import PAGES, ROOT, block, codes, names, page, section, sections, table
 from tests.fakes import FakeDocker
+from tests.harness.components import program_path, require
 
 CONFIGURATION = "docs/configuration.md"
 METRICS = "docs/metrics.md"
@@ -168,6 +170,7 @@ def _fed_metrics() -> Metrics:
     metrics = Metrics()
     metrics.observe_request("list", "ok", 0.1)
     metrics.observe_tick("complete", {"list": 0.1})
+    metrics.observe_targeted("complete", 0.1)
     metrics.observe_reconcile("report", "in_sync")
     metrics.publish_index(IndexFigures({("site", "running"): 1}, {"unlabelled": 1}, 1, {"ready": 1}), 1.0)
     metrics.events.labels("start").inc()
@@ -250,7 +253,8 @@ def test_every_argument_is_documented(path: str) -> None:
     arguments = [each for each in COMMANDS[path].params if each.param_type_name == "argument"]
     usage = [code for code in codes(section(CLI, path)) if code.startswith(f"{path} ") and code.isascii()]
     shown = usage[0].removeprefix(path).split() if usage and arguments else []
-    assert shown == [(each.metavar or each.name).upper() for each in arguments]
+    names_of = [(each.metavar or each.name).upper() for each in arguments]
+    assert shown == [name if each.required else f"[{name}]" for name, each in zip(names_of, arguments, strict=True)]
 
 
 def _keys(title: str) -> list[str]:
@@ -334,12 +338,15 @@ def test_every_check_of_the_doctor_is_documented_and_no_other(fake: FakeDocker, 
 def test_every_request_to_the_engine_is_documented_and_no_other(
     tallyd: Callable[..., Done], fake: FakeDocker
 ) -> None:
-    """O4: what a read-only proxy has to let through; the doctor alone asks for more than a tick."""
+    """O4: what a read-only proxy has to let through; `run` and `doctor` ask for more than a tick."""
     rows = table(OPERATIONS, "Security")
     fake.requests.clear()
     assert tallyd("tick").code == 0
     assert _paths(each for each in rows if "only" not in each["For"]) == set(fake.requests)
     tallyd("doctor")
+    stream = EventStream(Endpoint(fake.endpoint))
+    stream.open(None)
+    stream.release()
     assert _paths(rows) == set(fake.requests)
 
 
@@ -356,6 +363,7 @@ def _tree(kind: type[TallydError] = TallydError) -> Iterator[type[TallydError]]:
 
 SAMPLES: dict[type[TallydError], TallydError] = {
     EngineRefused: EngineRefused("web-1", "one", "another"),
+    LeaseHeld: LeaseHeld("web-1", "http://127.0.0.1:9477", 45),
     WorkloadConflict: WorkloadConflict("shop", 1, 2),
 }
 

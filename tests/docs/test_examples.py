@@ -220,7 +220,9 @@ def test_every_result_is_documented_and_no_other() -> None:
     assert {name: each.result for name, each in first.items()} == {name: name for name in wanted}
     second = converger.run_pass(requests)
     scripted.release.set()
-    late = Converger(Registry({"scripted": scripted}), ConvergeLimits(pass_seconds=0), chance=random.Random(0))
+    late = Converger(
+        Registry({"scripted": scripted}), ConvergeLimits(workers=1, pass_seconds=0), chance=random.Random(0)
+    )
     seen = [*first.values(), *second, *late.run_pass(requests)]
     assert {each.result for each in seen} == set(documented)
     assert {each.result for each in seen if each.called} == {name for name, called in documented.items() if called}
