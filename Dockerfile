@@ -34,7 +34,7 @@ RUN tools/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation --whee
  && tools/bin/pip --python /opt/tallyd/bin/python install --quiet --no-compile --no-deps --no-index dist/*.whl \
  && find /opt/tallyd -type d -name tests -path '*/site-packages/*' -prune -exec rm -rf {} + \
  # Compiled once, here: the running container can write nothing but its state.
- && /opt/tallyd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/tallyd/lib
+ && /opt/tallyd/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/tallyd/lib
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

@@ -82,7 +82,7 @@ def find_container(seen: Preview, wanted: str) -> Container | Unreadable:
 def _ids_of_name(name: str, items: Iterable[object]) -> set[object]:
     """Ids of the listed items with this name, whatever else is wrong with them."""
     shaped = [item for item in items if isinstance(item, dict) and isinstance(item.get("Names"), list)]
-    return {item.get("Id") for item in shaped if f"/{name}" in item["Names"]}
+    return {item["Id"] for item in shaped if f"/{name}" in item["Names"] and isinstance(item.get("Id"), str)}
 
 
 def explain_container(container: Container | Unreadable, seen: Preview, names: LabelNames) -> Explanation:
@@ -96,7 +96,7 @@ def explain_container(container: Container | Unreadable, seen: Preview, names: L
     outcome = lost or matched
     ignored = isinstance(outcome, Ignored)
     rule = deciding_rule(container, names)
-    row_id = "" if isinstance(outcome, Ignored) else outcome.row_id
+    row_id = next((row.id for row in seen.dispatched.assignments if row.container_id == container.id), "")
     result = (
         f"ignored ({outcome.reason}): {outcome.detail}" if isinstance(outcome, Ignored) else f"fills row {row_id}"
     )

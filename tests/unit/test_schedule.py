@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -172,55 +173,24 @@ def test_who_listens_cannot_end_the_loop(running: Running) -> None:
     assert loop.force(30).complete
 
 
-def test_forced_passes_that_wait_share_one(running: Running, docker: FakeDocker) -> None:
-    """R4: five calls while a pass is going on are one pass after it; the one going on is not theirs."""
-    loop = running.loop()
-    docker.answer_with(LISTING, Fault.HANG)
-    loop.start()
-    wait_until(lambda: docker.held, what="the boot pass hangs")
-    container = docker.world.run("web", OF_STACK)
-    with ThreadPoolExecutor(5) as pool:
-        forced = [pool.submit(loop.force, 30.0) for _ in range(5)]
-        wait_until(lambda: all(each.running() for each in forced) and loop.somebody_waits, what="five calls wait")
-        docker.answer_normally()
-        reports = {id(each.result(30)) for each in forced}
-    assert len(reports) <= 5
-    assert running.outcomes[0] == "complete"
-    assert len(running.reports) <= 1 + 5
-    assert {id(report) for report in running.reports[1:]} == reports
-    assert loop.force(30).change.unchanged == 1
-    assert container
-
-
 def test_calls_that_wait_at_the_same_time_share_a_pass(running: Running, docker: FakeDocker) -> None:
-    """R4: with a pass in the way that cannot end before all of them wait, they get the very same report."""
+    """R4: five that wait while a pass hangs get the very same report, that of the pass after it."""
     loop = running.started()
     docker.answer_with(LISTING, Fault.HANG)
     loop.request()
     wait_until(lambda: docker.held, what="a pass hangs")
-    waiting = threading.Barrier(6)
-
-    def force() -> TickReport:
-        waiting.wait(10)
-        return loop.force(30)
-
     with ThreadPoolExecutor(5) as pool:
-        forced = [pool.submit(force) for _ in range(5)]
-        waiting.wait(10)
-        wait_until(lambda: _waiters(loop) == 5, what="five calls wait for one pass")
+        forced = [pool.submit(loop.force, 30.0) for _ in range(5)]
+        wait_until(lambda: _waiters() == 5, what="five calls wait for one pass")
         docker.answer_normally()
         reports = [each.result(30) for each in forced]
     assert all(report is reports[0] for report in reports)
     assert reports[0] is running.reports[2]
 
 
-def _waiters(loop: Loop) -> int:
+def _waiters() -> int:
     """How many threads stand in `force`, seen from their stacks: nothing else tells."""
-    import sys
-
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    stacks = [frame for ident, frame in sys._current_frames().items() if ident in names]
-    return sum(_stands_in(frame, "force") and _stands_in(frame, "result") for frame in stacks)
+    return sum(_stands_in(frame, "force") and _stands_in(frame, "result") for frame in sys._current_frames().values())
 
 
 def _stands_in(frame: Any, function: str) -> bool:
@@ -292,14 +262,14 @@ def test_stop_while_the_engine_hangs(running: Running, docker: FakeDocker) -> No
     with ThreadPoolExecutor(1) as pool:
         forced = pool.submit(loop.force, 60.0)
         wait_until(lambda: docker.held, what="a pass hangs")
-        stopping = pool_stop(loop)
+        stopping = stopping_thread_of(loop)
         wait_until(lambda: not stopping.is_alive(), 2.0, "stop returns within two seconds")
         assert not loop_threads()
         assert forced.result(10).outcome is TickOutcome.CANCELLED
     assert docker.held == 1, "the engine never answered"
 
 
-def pool_stop(loop: Loop) -> threading.Thread:
+def stopping_thread_of(loop: Loop) -> threading.Thread:
     """Stop in a thread of its own."""
     stopping = threading.Thread(target=loop.stop)
     stopping.start()
@@ -312,7 +282,7 @@ def test_stop_while_a_plugin_hangs(running: Running, database: Database, zoo: Zo
     apply_workloads(database, [declared("w", "hangs")], NOW)
     loop.request()
     assert zoo.hanging.acquire(timeout=10)
-    stopping = pool_stop(loop)
+    stopping = stopping_thread_of(loop)
     wait_until(lambda: not stopping.is_alive(), 2.0, "stop returns within two seconds")
     assert not loop_threads()
 
