@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from tests.harness.components import complaint_about
 
 from tests.bench.page import renew, table_of
 from tests.bench.plots import draw
 from tests.bench.run import ROWS, Measured, run
 from tests.bench.scale import QUICK, WHOLE
+from tests.harness.components import complaint_about
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 _NEEDED = ("root", "docker", "docker-cli", "iproute2", "busybox", "postgres")

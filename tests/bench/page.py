@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.table import Table
-from tests.harness.components import postgres_programs, program_path
 
 from tests.bench.figures import Result
 from tests.bench.plots import GROWTH, LATENCY
+from tests.harness.components import postgres_programs, program_path
 
 BEGIN, END = "<!-- bench:begin, written by `python -m tests.bench --write` -->", "<!-- bench:end -->"
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import docker
 from sqlmodel import Session, select
-from tests.harness.components import program_path
 
 from controller.daemon import CLOCK
 from store.database import Database
@@ -22,6 +21,7 @@ from store.tables import ContainerTable
 from tests.bench.figures import Result, Target, milliseconds, ratios, summarised
 from tests.bench.prometheus import measure_refresh
 from tests.bench.stage import HOST, Stage, controller_of, interleaved
+from tests.harness.components import program_path
 
 PLAIN = Target(5.0, at_least=True)
 DOCKER_PY = Target(15.0, at_least=True)

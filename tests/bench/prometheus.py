@@ -11,11 +11,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.harness.components import program_path
-
 from tests.bench.figures import Result
 from tests.bench.stage import Stage
 from tests.harness import wait_until
+from tests.harness.components import program_path
 
 _START_SECONDS = 30.0
 _LONGEST_REFRESH_SECONDS = 5.0
