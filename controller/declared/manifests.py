@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from controller.declared.yamls import Document, read_documents
 from controller.errors import ManifestInvalid, PluginConfigInvalid, PluginUnknown
@@ -28,7 +38,13 @@ class PluginSpec(_Strict):
     """A source or a trigger: which one, and its options."""
 
     kind: str = Field(min_length=1)
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("config")
+    @classmethod
+    def _can_be_stored(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(value, allow_nan=False)
+        return value
 
 
 class WorkloadSpec(_Strict):
@@ -193,6 +209,8 @@ def _problems(spec: WorkloadSpec, registry: Registry, prefix: str) -> list[str]:
                 find(plugin.kind).validate(plugin.config)
             except (PluginUnknown, PluginConfigInvalid) as error:
                 problems.append(f"workload {spec.id!r}: {noun}: {error}")
+            except Exception as error:  # noqa: BLE001  # a stranger's code ends here; the reason is shown
+                problems.append(f"workload {spec.id!r}: {noun}: the plugin failed: {type(error).__name__}: {error}")
     if spec.kind is WorkloadKind.STACK and spec.ref is not None and not spec.ref.startswith(f"{prefix}-"):
         problems.append(
             f"workload {spec.id!r}: ref is {spec.ref!r}; a Compose project is only looked at when its name starts "

@@ -43,10 +43,11 @@ def read_documents(text: str, source: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ManifestInvalid(f"{source}:{line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ManifestInvalid(f"{source}: not YAML: {error}") from error
+    looked_at: set[int] = set()
     for node in nodes:
-        for twice in _repeated_keys(node):
+        for twice in _repeated_keys(node, looked_at):
             raise ManifestInvalid(f"{source}:{twice.start_mark.line + 1}: key {twice.value!r} stands twice")
     pairs = zip(documents, nodes, strict=True)
     return [Document(value, node) for value, node in pairs if value is not None]
@@ -61,7 +62,10 @@ def _child(node: yaml.Node, step: int | str) -> tuple[yaml.Node, int] | None:
     return None
 
 
-def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+def _repeated_keys(node: yaml.Node | None, looked_at: set[int]) -> Iterator[yaml.ScalarNode]:
+    if id(node) in looked_at:
+        return  # an alias; a few of them can stand for millions of nodes, or for a circle
+    looked_at.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -69,7 +73,7 @@ def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
                 if key.value in seen:
                     yield key
                 seen.add(key.value)
-            yield from _repeated_keys(value)
+            yield from _repeated_keys(value, looked_at)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _repeated_keys(item)
+            yield from _repeated_keys(item, looked_at)
