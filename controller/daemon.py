@@ -64,10 +64,11 @@ def open_store(settings: Settings) -> Database:
     return database
 
 
-def register_host(database: Database, settings: Settings, endpoint: str, address: str = "") -> None:
+def register_host(database: Database, settings: Settings, endpoint: str, *, single_pass: bool = False) -> None:
     """Make this host known to the store, with the interval that decides when its truth is stale."""
     interval = clamp_interval(settings.interval_seconds)
-    hosts.register(database, Host(settings.host, endpoint=endpoint, address=address, interval_seconds=interval))
+    host = Host(settings.host, endpoint=endpoint, interval_seconds=interval)
+    hosts.register(database, host, single_pass=single_pass)
 
 
 def candidate_for(settings: Settings, address: str, control_token: str) -> Candidate:
@@ -164,7 +165,7 @@ class Daemon:
             log.warning("interval clamped", asked=self.settings.interval_seconds, used=self.interval)
         for name, reason in self.registry.broken.items():
             log.error("plugin cannot be loaded", entry_point=name, reason=reason)
-        register_host(self.database, self.settings, self._engine.endpoint.url, self.address)
+        register_host(self.database, self.settings, self._engine.endpoint.url)
         log.info(
             "starting",
             version=__version__,

@@ -234,5 +234,5 @@ def _problem(error: Any, origins: Mapping[str, str]) -> str:
     name = str(error["loc"][0]) if error["loc"] else "settings"
     where = origins.get(name, name)
     if name.endswith("_token"):
-        return f"{where}: {error['msg']} (its value is not shown)"
+        return f"{where}: {error['msg'].replace(' items', ' characters')} (its value is not shown)"
     return f"{where} is {error['input']!r}: {error['msg']}"

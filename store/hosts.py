@@ -13,29 +13,25 @@ from store.tables import HOSTS
 _COLUMNS = tuple(HOSTS.c[name] for name in Host.__slots__)
 
 
-def register(database: Database, host: Host) -> None:
-    """Make the host's row, or bring its endpoint, address and interval up to date.
+def register(database: Database, host: Host, *, single_pass: bool = False) -> None:
+    """Make the host's row, or bring its endpoint and interval up to date.
 
-    Never touches the engine id, the pass number or the time of the last listing. One without an address is a
-    single pass; it leaves what a controller, which has one, has registered.
+    Never touches the engine id, the pass number, the time of the last listing, or the lease with its address.
+
+    :param single_pass: by a command, which keeps no interval: it leaves what a controller has registered.
     """
-    values = {
-        "id": host.id,
-        "endpoint": host.endpoint,
-        "address": host.address,
-        "interval_seconds": host.interval_seconds,
-    }
+    values = {"id": host.id, "endpoint": host.endpoint, "interval_seconds": host.interval_seconds}
     with database.writing() as connection:
-        _upsert(connection, database.dialect, values, only_without_address=not host.address)
+        _upsert(connection, database.dialect, values, only_unled=single_pass)
 
 
-def _upsert(connection: Connection, dialect: str, values: dict[str, object], *, only_without_address: bool) -> None:
+def _upsert(connection: Connection, dialect: str, values: dict[str, object], *, only_unled: bool) -> None:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    unled = {"lease_owner": "", "lease_token": 0, "lease_expires": 0.0, "control_token": ""}
+    unled = {"address": "", "lease_owner": "", "lease_token": 0, "lease_expires": 0.0, "control_token": ""}
     row = {"engine_id": "", "pass_number": 0} | unled | values
     changed = {name: value for name, value in values.items() if name != "id"}
     statement = insert(HOSTS).values(row)
-    where = HOSTS.c.address == "" if only_without_address else None
+    where = HOSTS.c.address == "" if only_unled else None
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed, where=where))
 
 

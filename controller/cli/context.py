@@ -98,7 +98,7 @@ class Invocation:
         with opened as database, self.engine() as engine:
             keeper = LeaseKeeper(database, command_candidate(settings), CLOCK.monotonic)
             if writes:
-                register_host(database, settings, engine.endpoint.url)
+                register_host(database, settings, engine.endpoint.url, single_pass=True)
             try:
                 yield build_activation(settings, database, engine, keeper.current, registry=load_registry())
             finally:

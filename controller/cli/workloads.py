@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from controller.cli.context import Output, invocation, told_errors
 from controller.cli.index import Format
@@ -70,10 +72,14 @@ def list_(context: typer.Context, output: Format = Output.TABLE) -> None:
     with told_errors(), invocation(context).existing_store() as database:
         views = [workload_view(each) for each in workloads.list_workloads(database)]
     if output is Output.TABLE:
-        kinds = [view | {noun: view[noun] and view[noun]["kind"] for noun in ("source", "trigger")} for view in views]
-        show(table_of(kinds, _COLUMNS))
+        show(_table(views))
     else:
         emit(views, output)
+
+
+def _table(views: Iterable[dict[str, Any]]) -> Table:
+    kinds = [view | {noun: view[noun] and view[noun]["kind"] for noun in ("source", "trigger")} for view in views]
+    return table_of(kinds, _COLUMNS)
 
 
 @app.command()
@@ -84,7 +90,11 @@ def get(
 ) -> None:
     """Show one workload, in the shape of its manifest."""
     with told_errors(), invocation(context).existing_store() as database:
-        emit(workload_view(workloads.get_workload(database, workload_id)), output)
+        view = workload_view(workloads.get_workload(database, workload_id))
+    if output is Output.TABLE:
+        show(_table([view]))
+    else:
+        emit(view, output)
 
 
 @app.command()

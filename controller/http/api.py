@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.routing import APIRoute
 
 from controller.declared.manifests import parse_workload
@@ -99,7 +99,10 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
 def _add_passes(router: APIRouter, context: ApiContext) -> None:
     @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.")
     def tick() -> dict[str, Any]:
-        return context.force(FORCED_PASS_SECONDS).as_dict()
+        try:
+            return context.force(FORCED_PASS_SECONDS).as_dict()
+        except TimeoutError as error:
+            raise HTTPException(504, f"the pass did not end within {FORCED_PASS_SECONDS:g} s; it goes on") from error
 
 
 def _add_writes(router: APIRouter, context: ApiContext) -> None:

@@ -181,7 +181,7 @@ class Loop:
     def _tell(self, report: TickReport) -> None:
         try:
             self._hooks.reported(report)
-        except Exception:  # who listens must not end the loop
+        except (Exception, SystemExit):  # who listens must not end the loop; rich exits on a broken pipe
             log.exception("a report could not be told")
 
     def _seconds_to_look(self) -> float:

@@ -11,23 +11,29 @@ from store import hosts
 from store.database import Database
 from store.errors import NotFound
 from store.index import read_snapshot
+from store.leases import acquire_lease
 from store.records import Change, Host
 from store.revisions import count_revisions
 from store.tables import HOSTS, REVISIONS
 from store.workloads import apply_workloads
 from tests.builders import ENGINE_ID, HOST, NOW, workload
-from tests.contract.ticks import tick, write_pass
+from tests.contract.ticks import LEASE_SECONDS, SUITE, tick, write_pass
 
 
 def test_registering_again_changes_what_the_controller_knows(database: Database) -> None:
-    """R18, R21: endpoint, address and interval follow the controller; engine, pass and freshness stay."""
+    """R18, R21, R22: endpoint and interval follow the controller; the rest stays, the leader's address too.
+
+    A standby registers too, and must not name itself as the leader.
+    """
     tick(database)
-    hosts.register(database, Host(HOST, endpoint="unix:///new", address="http://127.0.0.1:1", interval_seconds=7.5))
+    acquire_lease(database, HOST, SUITE, LEASE_SECONDS, address="http://leader")
+    hosts.register(database, Host(HOST, endpoint="unix:///new", address="http://standby", interval_seconds=7.5))
+    hosts.register(database, Host(HOST, endpoint="unix:///other", interval_seconds=1.0), single_pass=True)
     assert hosts.get_host(database, HOST) == Host(
         HOST,
         engine_id=ENGINE_ID,
         endpoint="unix:///new",
-        address="http://127.0.0.1:1",
+        address="http://leader",
         interval_seconds=7.5,
         pass_number=1,
         last_listed_at=NOW,
