@@ -91,10 +91,16 @@ def _socket(endpoint: Endpoint) -> Finding:
 def _api(client: EngineClient, _names: LabelNames) -> Finding:
     version = client.version()
     told = f"engine {version.server}, API {version.api} (from {version.minimum_api}), {version.operating_system}"
-    if tuple(int(part) for part in version.api.split(".")) < OLDEST_API:
+    if _spoken(version.api) < OLDEST_API:
         oldest = ".".join(str(part) for part in OLDEST_API)
         return Finding("engine API", "warn", told, f"API {oldest} or newer is what tallyd is tested with")
     return Finding("engine API", "ok", told)
+
+
+def _spoken(api: str) -> tuple[int, ...]:
+    """An API version as numbers; none where it is no version."""
+    parts = api.split(".")
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
 
 
 def _identity(client: EngineClient, _names: LabelNames) -> Finding:

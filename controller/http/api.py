@@ -22,7 +22,7 @@ from store.database import Database
 
 FORCED_PASS_SECONDS = 120.0
 IfMatch = Annotated[str | None, Header(alias="If-Match", description='The generation that is replaced, as `"3"`.')]
-_ETAG = re.compile(r'^"(\d+)"$')
+_ETAG = re.compile(r'^"([0-9]{1,18})"$')
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client.exposition import choose_encoder
 
@@ -68,6 +69,7 @@ def build_app(context: HttpContext) -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     app.add_exception_handler(TallydError, _tallyd_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
     _add_probes(app, context)
     return app
@@ -108,6 +110,13 @@ def _add_probes(app: FastAPI, context: HttpContext) -> None:
     def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(context.metrics.registry), media_type=content_type)
+
+
+def _invalid_request(_request: Request, error: Exception) -> Response:
+    # FastAPI's own handler repeats the body, and fails where that is no UTF-8.
+    assert isinstance(error, RequestValidationError)
+    problems = (f"{'.'.join(str(step) for step in each['loc'])}: {each['msg']}" for each in error.errors())
+    return JSONResponse({"detail": "; ".join(problems)}, 422)
 
 
 def _tallyd_error(_request: Request, error: Exception) -> Response:

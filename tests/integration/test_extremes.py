@@ -102,10 +102,10 @@ def test_unreadable_containers_are_in_the_metrics_and_the_log(
     """R17, O5, O6: a running controller counts them, tells each once, and forgets them when they are gone."""
     settings = settings_of(engine.endpoint, sqlite_url, tmp_path, TALLYD_LABEL_PREFIX=world.prefix)
     tallyd = Tallyd(console, tmp_path, settings | {"TALLYD_INTERVAL_SECONDS": "0.2"})
-    tallyd.apply({"id": "app", "kind": "stack"})
+    tallyd.apply({"id": "app", "kind": "stack", "source": {"kind": "report"}, "trigger": {"kind": "manual"}})
     label = f"{world.prefix}.workload.id"
     broken = world.create(labels={label: "app", "other": "\0\x1b[2J"})
-    world.create(labels={label: "app", f"{world.prefix}.role": "fine"})
+    world.create(labels={label: "app", f"{world.prefix}.role": "\u202efine\x9b2J"})
     with tallyd.running() as controller:
         controller.wait_ready()
         assert controller.metric("tallyd_containers_unreadable") == 1
@@ -116,7 +116,9 @@ def test_unreadable_containers_are_in_the_metrics_and_the_log(
         assert controller.metric("tallyd_containers_unreadable") == 0
         told = controller.logged("container unreadable")
         assert [line["container_id"] for line in told] == [broken]
-        assert "\x1b" not in controller.text
+        (reconciled,) = controller.logged("workload reconciled")
+        assert reconciled["detail"] == r"app:\u202efine\x9b2J is created"
+        assert not {"\x1b", "\x9b", "\u202e"} & set(controller.text)
 
 
 def test_an_image_with_baked_labels_claims_a_workload_and_doctor_tells(

@@ -332,6 +332,25 @@ def test_another_host_of_the_store_is_never_swept(
         assert (passes.states(), other.states()) == ({"web:site": MISSING}, {"web:site": "running"})
 
 
+def test_last_seen_is_when_a_container_was_last_listed(passes: Passes, world: World) -> None:
+    """R12, R21: it moves with every pass while the container is listed, and stands still once it is not."""
+    passes.declare(app="stack")
+    labels = {role: passes.labels(id="app", role=role) for role in "ab"}
+    gone = world.create(labels=labels["a"])
+    world.create(labels=labels["b"])
+    passes.tick()
+    world.rm(gone)
+    before = {row_id: row.last_seen_at for row_id, row in passes.rows().items()}
+    for _ in range(2):
+        passes.tick()
+        after = {row_id: row.last_seen_at for row_id, row in passes.rows().items()}
+        assert after["app:a"] == before["app:a"]
+        assert before["app:b"] is not None
+        assert after["app:b"] is not None
+        assert after["app:b"] > before["app:b"]
+        before = after
+
+
 def test_compose_scales_recreates_and_runs_one_offs(both: list[Passes], world: World, tmp_path: Path) -> None:
     """R10: replicas get their number, a one-off never takes a service's slot; with real Compose."""
     (tmp_path / "docker-compose.yml").write_text(

@@ -110,7 +110,7 @@ def test_what_is_not_installed() -> None:
         PluginUnknown, match="source 'reports' is not installed; there are: report; did you mean 'rep"
     ):
         registry.source("reports")
-    with pytest.raises(PluginUnknown, match="trigger 'xyz' is not installed; there are: manual$"):
+    with pytest.raises(PluginUnknown, match=r"trigger 'xyz' is not installed; there are: manual$"):
         registry.trigger("xyz")
     with pytest.raises(PluginUnknown, match="source ''"):
         Registry().source("")
