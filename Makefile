@@ -70,6 +70,15 @@ lock: venv ## Resolve the dependencies anew into both lock files
 	"$$scratch/bin/uv" $(COMPILE) --output-file requirements.lock; \
 	"$$scratch/bin/uv" $(COMPILE) --extra dev --output-file requirements-dev.lock
 
+.PHONY: sbom
+sbom: venv ## Write the bill of materials (CycloneDX) of the locked dependencies to build/sbom.cdx.json
+	@scratch="$$(mktemp -d)"; trap 'rm -rf "$$scratch"' EXIT; mkdir -p build; \
+	$(BIN)/python -m venv "$$scratch"; \
+	PIP_USER=0 "$$scratch/bin/python" -m pip install --quiet --disable-pip-version-check cyclonedx-bom; \
+	"$$scratch/bin/cyclonedx-py" requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+		--of JSON --output-file build/sbom.cdx.json
+	@echo "build/sbom.cdx.json"
+
 .PHONY: clean
 clean: ## Remove everything that these commands made
 	@rm -rf $(VENV) .run build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

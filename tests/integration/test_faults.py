@@ -103,7 +103,6 @@ def test_an_engine_that_freezes_in_the_middle_of_a_listing(
     own_world: World,
     sqlite_url: str,
     tmp_path: Path,
-    record_property: Callable[[str, object], None],
 ) -> None:
     """R3, R6, R21, O4, F: nothing goes missing, readiness is red, `ps` says stale; it stops, and it heals."""
     label = "tallyd.workload.id"
@@ -149,7 +148,7 @@ def test_an_engine_that_freezes_in_the_middle_of_a_listing(
                 wait_until(second.serving, 30, "the second controller serves")
                 assert second.wait_not_ready()[0] == "no complete listing yet"
                 code, seconds = second.terminate(timeout_seconds=STOP_WITHIN_SECONDS)
-                record_property("seconds_to_stop_with_a_frozen_engine", round(seconds, 3))
+                print(f"stopped within {seconds:.2f} s of SIGTERM, with a frozen engine")
                 assert code == 0
                 assert second.logged("stopped")
 

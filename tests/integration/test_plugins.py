@@ -138,6 +138,7 @@ def tallyd(console: Console, engine: Engine, world: World, sqlite_url: str, call
         TALLYD_INTERVAL_SECONDS="0.25",
         TALLYD_PLUGIN_DEADLINE_SECONDS="1",
         TALLYD_PLUGIN_WORKERS="2",
+        TALLYD_API_TOKEN=TOKEN,
     )
     return Tallyd(console, tmp_path, settings)
 
@@ -187,6 +188,9 @@ def test_plugins_that_raise_hang_exit_and_lie_hurt_nobody(
         wait_until(lambda: results(controller, "hangs").get("timeout") == 3, 30, "all that hang are given up")
         controller.wait_for_metric(good, controller.metric(good) + 6)
         assert results(controller, "hangs") == {"timeout": 3}
+        report = controller.request("POST", "/api/v1/tick", headers={"Authorization": f"Bearer {TOKEN}"}).json
+        assert report["outcome"] == "complete"
+        assert report["plugins"]["in_flight"] >= 3
         for kind in ("raises", "exits", "interrupts", "lies"):
             assert results(controller, kind).keys() == {"failed"}
         assert results(controller, "repairs").keys() == {"repaired"}

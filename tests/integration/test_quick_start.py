@@ -61,7 +61,7 @@ def without_seconds(line: str) -> str:
 def test_make_run_shows_three_kinds_and_leaves_nothing(
     own_engine: PrivateEngine, own_world: World, tmp_path: Path
 ) -> None:
-    """Issue 2: what `make run` starts after its set-up: a sample, its table, its address; Ctrl-C removes the sample."""
+    """Issue 2: what `make run` starts: a sample, its table, its address; Ctrl-C removes the sample."""
     stranger = own_world.run("stranger")
     with tempfile.TemporaryFile(dir=tmp_path) as output:
         process = subprocess.Popen(
