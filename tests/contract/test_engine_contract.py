@@ -268,6 +268,21 @@ def test_past_events_are_replayed_between_two_times(any_engine: Engine) -> None:
     assert actions == ["create", "start", "kill", "die", "destroy"]
 
 
+def test_events_of_health_are_found_by_their_first_word(real: Engine, fake: Engine) -> None:
+    """R20: the filter `health_status` lets "health_status: healthy" through, and no exec events."""
+    for engine in (real, fake):
+        before = int(time.time())
+        if engine is real:
+            container = engine.world.run(healthcheck=["true"])
+            engine.world.wait_health(container, "healthy")
+        else:
+            container = engine.world.run()
+            engine.world.set_health(container, "healthy")
+        wanted = {"type": "container", "event": ["health_status"]}
+        past = engine.docker.events(decode=True, since=before, until=int(time.time()) + 1, filters=wanted)
+        assert [each["Action"] for each in past if each["Actor"]["ID"] == container] == ["health_status: healthy"]
+
+
 def test_a_killed_engine_ends_its_event_stream_without_an_error(
     fake: Engine, fake_docker: FakeDocker, own_engine: PrivateEngine, own_world: World
 ) -> None:

@@ -304,7 +304,8 @@ def _next(events: Events, until: float | None) -> Event | None:
 
 
 def _matches(event: Event, filters: Mapping[str, Iterable[str]]) -> bool:
-    said = {"type": event["Type"], "event": event["Action"], "container": event["Actor"]["ID"]}
+    # `health_status` matches "health_status: healthy" (moby#25798).
+    said = {"type": event["Type"], "event": event["Action"].partition(":")[0], "container": event["Actor"]["ID"]}
     return all(said.get(name) in wanted for name, wanted in filters.items())
 
 

@@ -19,6 +19,7 @@ from store.workloads import apply_workloads
 from tests.harness import Engine, World, wait_until
 from tests.integration.console import Console, Controller, Tallyd, settings_of
 
+TOKEN = "a-token-of-the-tests"
 MODULE = """
 import os, sys, threading
 from controller.plugins.contract import Outcome, Result, Retry, Terminal
