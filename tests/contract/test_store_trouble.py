@@ -23,7 +23,7 @@ from store.workloads import get_workload
 from tests.builders import ENGINE_ID, HOST, NOW
 from tests.contract.ticks import rows_of, tick, write_pass
 from tests.contract.worlds import BEFORE
-from tests.harness import PrivatePostgres, wait_until
+from tests.harness import PrivatePostgres
 
 
 def complaint(url: str) -> str:
@@ -189,26 +189,3 @@ def test_a_url_as_others_write_it(tmp_path: Path) -> None:
     with contextlib.closing(open_database(f"postgres://bob@/tallyd?host={tmp_path}")) as store:
         assert store.dialect == "postgresql"
         assert store.path is None
-
-
-def test_a_stopped_server_does_not_hold_us_for_ever(own_postgres: PrivatePostgres) -> None:
-    """F: a server that accepts and does not answer is an error once the connection's time-out is over."""
-    url = own_postgres.fresh_database()
-    own_postgres.pause()
-    failed: list[BaseException] = []
-
-    def ask() -> None:
-        try:
-            with contextlib.closing(open_database(url)) as store:
-                read_snapshot(store, HOST)
-        except StoreUnavailable as error:
-            failed.append(error)
-
-    asker = threading.Thread(target=ask, daemon=True)
-    asker.start()
-    try:
-        wait_until(lambda: failed, 60, "the silent server is given up")
-    finally:
-        own_postgres.resume()
-        asker.join(10)
-    assert "timeout" in str(failed[0])

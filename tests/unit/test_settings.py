@@ -145,7 +145,7 @@ def test_secrets_are_never_told(name: str) -> None:
 
 
 def test_tokens_have_a_least_length() -> None:
-    """H1, O4: 32 characters for reloads, 16 for the API."""
+    """O2, O4: 32 characters for reloads, 16 for the API."""
     assert "at least 32" in complaint(TALLYD_RELOAD_TOKEN="x" * 31)
     assert "at least 16" in complaint(TALLYD_API_TOKEN="x" * 15)
     assert load(TALLYD_RELOAD_TOKEN="x" * 32, TALLYD_API_TOKEN="x" * 16).settings.api_token is not None
@@ -193,7 +193,7 @@ def test_a_config_that_is_wrong(tmp_path: Path, text: str, expected: list[str]) 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing\n"])
 def test_an_absent_or_empty_config_is_defaults(tmp_path: Path, text: str | None) -> None:
-    """W7: at boot."""
+    """O2: a controller needs no file to start."""
     path = tmp_path / "tallyd.yaml"
     if text is not None:
         path.write_text(text)

@@ -1,0 +1,148 @@
+"""`controller.daemon`: a process's whole life, on a fake engine."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from controller.daemon import Daemon
+from controller.errors import SettingInvalid
+from controller.loop.report import TickReport
+from controller.settings import load_settings
+from store import hosts
+from store.database import Database
+from store.workloads import apply_workloads
+from tests.builders import ENGINE_ID, HOST, NOW
+from tests.fakes import FakeDocker, Fault
+from tests.harness import wait_until
+from tests.unit.passes import OF_SITE, SITE
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def start(docker: FakeDocker, database_path: Path) -> Iterator[Start]:
+    """Make and start a daemon on `docker` and `database`; stopped in the end."""
+    daemons: list[Daemon] = []
+
+    def started(reported: Callable[[TickReport], None] = lambda _report: None, **flags: Any) -> Daemon:
+        given = {"host": HOST, "database_url": f"sqlite:///{database_path}", "listen": "127.0.0.1:0", **flags}
+        settings = load_settings(given, {}).settings
+        daemons.append(Daemon(settings, {"DOCKER_HOST": docker.endpoint}, reported))
+        daemons[-1].start()
+        return daemons[-1]
+
+    yield started
+    for each in daemons:
+        each.stop()
+
+
+def ready(daemon: Daemon) -> Daemon:
+    """After the first complete pass."""
+    wait_until(lambda: daemon.status.last_complete, 20, "a complete pass")
+    return daemon
+
+
+def own_threads() -> set[str]:
+    """Names of the threads that a daemon starts."""
+    names = {thread.name for thread in threading.enumerate()}
+    return {name for name in names if name in ("loop", "watch", "lease", "http") or name.startswith("engine-")}
+
+
+@pytest.mark.parametrize(("asked", "used"), [(0, 30), (-7, 30), (301, 300), (10, 10)])
+def test_a_clamped_interval_is_logged_once_with_both_numbers(
+    start: Start, database: Database, asked: float, used: float
+) -> None:
+    """R1: and only then; the store knows the one that is used, by which truth gets stale (R21)."""
+    with capture_logs() as logs:
+        ready(start(interval_seconds=asked))
+    clamped = [entry for entry in logs if entry["event"] == "interval clamped"]
+    assert [(entry["asked"], entry["used"]) for entry in clamped] == ([(asked, used)] if asked != used else [])
+    assert hosts.get_host(database, HOST).interval_seconds == used
+
+
+def test_what_it_works_with_is_logged_at_the_start(start: Start, docker: FakeDocker) -> None:
+    """O2: endpoint, store and address, and the engine's id as soon as it is known."""
+    with capture_logs() as logs:
+        daemon = ready(start())
+        wait_until(lambda: any(entry["event"] == "engine connected" for entry in logs), what="the engine's id")
+    starting = next(entry for entry in logs if entry["event"] == "starting")
+    assert (starting["endpoint"], starting["address"], starting["host"]) == (docker.endpoint, daemon.address, HOST)
+    assert starting["store"].startswith("sqlite:///")
+    assert next(entry for entry in logs if entry["event"] == "engine connected")["engine_id"] == ENGINE_ID
+
+
+def test_events_reach_the_index_without_a_tick(start: Start, docker: FakeDocker) -> None:
+    """R20: with an interval of five minutes, a new container has its row at once."""
+    reports: list[TickReport] = []
+    daemon = ready(start(reports.append, interval_seconds=300))
+    apply_workloads(daemon.database, [SITE], NOW)
+    wait_until(lambda: daemon.metrics.registry.get_sample_value("tallyd_event_stream_connected") == 1, what="events")
+    docker.world.run("web", OF_SITE)
+    wait_until(lambda: any(each.targeted and each.change.inserted for each in reports), what="a targeted pass")
+
+
+def test_stop_while_the_engine_hangs(start: Start, docker: FakeDocker) -> None:
+    """R3: the whole process is down within about two seconds, and nothing of it is left."""
+    daemon = ready(start())
+    docker.answer_with("*", Fault.HANG)
+    daemon.loop.request()
+    wait_until(lambda: docker.held, what="a pass hangs")
+    stopping = threading.Thread(target=daemon.stop)
+    stopping.start()
+    wait_until(lambda: not stopping.is_alive(), 4.0, "stop returns")
+    assert "loop" not in own_threads()
+    docker.answer_normally()
+    wait_until(lambda: not own_threads(), what="every thread ends")
+
+
+def test_start_and_stop_are_idempotent(start: Start) -> None:
+    """R3: either can be repeated."""
+    daemon = ready(start())
+    daemon.start()
+    for _ in range(3):
+        daemon.stop()
+    wait_until(lambda: not own_threads(), what="every thread ends")
+
+
+def test_the_port_is_open_while_it_runs(start: Start) -> None:
+    """O4: on the address that it tells, and closed afterwards."""
+    daemon = ready(start())
+    with urllib.request.urlopen(f"{daemon.address}/-/ready", timeout=30) as answer:
+        assert answer.status == 200
+    daemon.stop()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"{daemon.address}/-/ready", timeout=5)
+
+
+def test_a_port_that_is_taken_is_a_start_error(start: Start) -> None:
+    """O4: told with the setting that takes another one, before anything runs."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingInvalid, match=f"127.0.0.1:{port}.*TALLYD_LISTEN"):
+            start(listen=f"127.0.0.1:{port}")
+    assert not own_threads()
+
+
+def test_the_lease_is_given_back(start: Start) -> None:
+    """R22: the next controller of this host need not wait."""
+    ready(start()).stop()
+    ready(start())
+
+
+def test_a_listener_that_fails_does_not_end_the_loop(start: Start) -> None:
+    """R2: such as a terminal that was closed."""
+
+    def broken(_report: TickReport) -> None:
+        raise BrokenPipeError
+
+    daemon = ready(start(broken))
+    assert daemon.loop.force(30).complete
+    assert daemon.loop.force(30).complete
