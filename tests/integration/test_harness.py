@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from docker import APIClient
 
-from tests.harness import LABELLED, SAMPLE_STACK, Engine, PrivateEngine, PrivatePostgres, World
+from tests.harness import LABELLED, SAMPLE_STACK, Engine, PrivateEngine, PrivatePostgres, World, wait_until
 from tests.harness.remains import daemons_of
 
 LINKS = Path("/sys/class/net")
