@@ -179,6 +179,7 @@ def test_a_row_that_was_made_meanwhile_is_left_alone(database: Database) -> None
     write_pass(database, seen, change_for(seen, [WEB, DB]), ENGINE_ID, NOW)
     rows = rows_of(database)
     assert (rows[WEB.id].container_id, rows[WEB.id].state) == (id_of("deployed"), "")
+    assert rows[WEB.id].last_seen_at is None
     assert observed(rows[DB.id]) == DB
 
 

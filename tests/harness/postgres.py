@@ -22,7 +22,6 @@ SUPERUSER = "tallyd"
 # The server is thrown away afterwards, so nothing has to survive a power cut.
 OPTIONS = (
     "fsync=off",
-    "synchronous_commit=off",
     "full_page_writes=off",
     "listen_addresses=",
     "max_connections=60",

@@ -16,7 +16,7 @@ from controller.loop.tick import preview, run_tick
 from controller.plugins.contract import Outcome, ReconcileRequest, Result
 from store import hosts
 from store.database import Database
-from store.errors import LeaseLost
+from store.errors import EngineRefused, LeaseLost
 from store.index import create_row, read_snapshot
 from store.records import MISSING
 from store.workloads import apply_workloads, delete_workload
@@ -230,6 +230,8 @@ def test_another_engine_is_refused(passes: Passes, docker: FakeDocker, database:
     assert report.outcome is TickOutcome.ENGINE_REFUSED
     assert "tallyd host accept" in report.errors[0]
     assert passes.rows == before
+    with pytest.raises(EngineRefused):
+        preview(passes.activation, passes.times.clock)
     hosts.accept_engine(database, HOST, "ANOTHER")
     assert passes.tick().complete
     assert passes.states == {"blog:web": MISSING}
