@@ -9,14 +9,15 @@ from sqlalchemy import exc, insert, select
 
 from store import hosts
 from store.database import Database
-from store.errors import NotFound
-from store.index import read_snapshot
+from store.errors import Conflict, NotFound
+from store.index import list_containers, read_snapshot
 from store.leases import acquire_lease
 from store.records import Change, Host
 from store.revisions import count_revisions
-from store.tables import HOSTS, REVISIONS
+from store.rows import as_values
+from store.tables import CONTAINERS, HOSTS, REVISIONS
 from store.workloads import apply_workloads
-from tests.builders import ENGINE_ID, HOST, NOW, workload
+from tests.builders import ENGINE_ID, HOST, NOW, assignment, workload
 from tests.contract.ticks import LEASE_SECONDS, SUITE, tick, write_pass
 
 
@@ -73,6 +74,14 @@ def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
         connection.execute(HOSTS.update().values(endpoint="half"))
         raise ZeroDivisionError
     assert hosts.get_host(database, HOST).endpoint == ""
+
+
+def test_foreign_keys_are_kept(database: Database) -> None:
+    """Issue 2, pitfall 13: SQLite does so only when it is told; a row of a host that nobody knows is refused."""
+    with pytest.raises(Conflict), database.writing() as connection:
+        row = as_values(assignment()) | {"host": "nobody", "last_seen_at": NOW}
+        connection.execute(insert(CONTAINERS).values(row))
+    assert list_containers(database) == []
 
 
 def test_a_reading_transaction_is_one_view(database: Database) -> None:
