@@ -18,6 +18,11 @@ from store.records import Host
 from store.schema import migrate
 from tests.builders import HOST
 from tests.fakes import FakeDocker, FakeWorld
+from tests.harness import wait_until
+from tests.unit.loops import Running, loop_threads
+from tests.unit.passes import Passes
+from tests.unit.plugins import Zoo
+from tests.unit.served import Served
 
 # No deadline: the machines of CI are shared. A failure prints what repeats it (`@reproduce_failure`).
 settings.register_profile(
@@ -67,3 +72,35 @@ def database(database_path: Path) -> Iterator[Database]:
     """The store of `database_path`."""
     with contextlib.closing(open_database(f"sqlite:///{database_path}")) as store:
         yield store
+
+
+@pytest.fixture
+def zoo() -> Iterator[Zoo]:
+    """Plugins of every behaviour; what hangs is let go in the end."""
+    each = Zoo()
+    yield each
+    each.release()
+
+
+@pytest.fixture
+def passes(database: Database, client: EngineClient, zoo: Zoo) -> Passes:
+    """Passes over `docker` into `database`, where a site, a stack and a project are declared."""
+    return Passes.of(database, client, zoo.registry)
+
+
+@pytest.fixture
+def running(passes: Passes, client: EngineClient) -> Iterator[Running]:
+    """Loops on `docker` and `database`; stopped in the end."""
+    each = Running(passes.activation, client)
+    yield each
+    for loop in each.loops:
+        loop.stop()
+        wait_until(lambda: not loop_threads(), what="the loop's thread ends")
+
+
+@pytest.fixture
+def served(passes: Passes, client: EngineClient) -> Iterator[Served]:
+    """The HTTP application over `docker` and `database`; its loop is not started."""
+    each = Served(passes, client)
+    yield each
+    each.loop.stop()

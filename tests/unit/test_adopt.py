@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from controller.engine.client import EngineClient
 from controller.errors import Conflict, NotFound
 from controller.loop.adopt import adopt_container
-from store.database import Database
 from tests.builders import listed
 from tests.fakes import FakeWorld
 from tests.unit.passes import OF_PROJECT, OF_STACK, Passes
 
 
 @pytest.fixture
-def passes(database: Database, client: EngineClient) -> Passes:
-    """A site, a stack and a project are declared, and one pass has registered the host."""
-    each = Passes.of(database, client)
-    each.tick()
-    return each
+def passes(passes: Passes) -> Passes:
+    """One pass has run."""
+    passes.tick()
+    return passes
 
 
 def adopt(passes: Passes, workload_id: str, wanted: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -42,14 +42,6 @@ class Clock:
 def clock() -> Clock:
     """A clock that stands."""
     return Clock()
-
-
-@pytest.fixture
-def zoo() -> Iterator[Zoo]:
-    """All kinds of sources; what hangs is let go in the end."""
-    each = Zoo()
-    yield each
-    each.release()
 
 
 def converger(zoo: Zoo, clock: Any = None, **limits: Any) -> Converger:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from controller.engine.client import EngineClient
 from controller.errors import NotFound
 from controller.loop.explain import Explanation, explain_container, find_container
 from controller.loop.tick import preview
@@ -16,12 +15,6 @@ from store.index import create_row
 from tests.builders import HOST, assignment, listed
 from tests.fakes import FakeWorld
 from tests.unit.passes import OF_PROJECT, OF_SITE, OF_STACK, Passes
-
-
-@pytest.fixture
-def passes(database: Database, client: EngineClient) -> Passes:
-    """A site, a stack and a project are declared."""
-    return Passes.of(database, client)
 
 
 def explain(passes: Passes, wanted: str) -> Explanation:

@@ -2,108 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partialmethod
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from httpx import ASGITransport, AsyncClient, Response
-from prometheus_client.parser import text_string_to_metric_families
+from httpx import Response
 
-from controller.engine.client import EngineClient
 from controller.http.api import ApiContext, build_api
-from controller.http.app import HttpContext, build_app
 from controller.http.auth import Access
-from controller.loop.publish import publish_metrics
 from controller.loop.report import TickReport
-from controller.loop.schedule import Loop, LoopHooks
-from controller.loop.status import LoopStatus
-from controller.metrics import Metrics
-from controller.plugins.registry import load_registry
 from store.database import Database
 from tests.builders import HOST
 from tests.fakes import FakeDocker, FakeWorld, Fault
-from tests.harness import wait_until
-from tests.unit.passes import OF_SITE, OF_STACK, Passes, Times
+from tests.unit.passes import OF_SITE, OF_STACK
+from tests.unit.served import CONTROL, REGISTRY, TOKEN, Browser, Served
 
-TOKEN = "the right token!"
-CONTROL = "the control token"
 WRITE = {"Authorization": f"Bearer {TOKEN}"}
 BODY = {"kind": "site", "ref": "new"}
-REGISTRY = load_registry()
-
-
-class Browser:
-    """Requests to an application, without a network."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-
-    def request(self, method: str, path: str, **options: Any) -> Response:
-        """One request, and its answer."""
-
-        async def ask() -> Response:
-            async with AsyncClient(transport=ASGITransport(app=self._app), base_url="http://tallyd") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(ask())
-
-    get = partialmethod(request, "GET")
-    put = partialmethod(request, "PUT")
-    post = partialmethod(request, "POST")
-    delete = partialmethod(request, "DELETE")
-
-
-@dataclass
-class Served:
-    """A loop that runs passes on request, and the application over what it leaves behind."""
-
-    passes: Passes
-    client: EngineClient
-    times: Times = field(default_factory=Times)
-    metrics: Metrics = field(default_factory=Metrics)
-
-    def __post_init__(self) -> None:
-        self.status = LoopStatus(30.0, lambda: self.times.monotonic)
-        hooks = LoopHooks(lambda: self.passes.activation, self._record, self.client.cancel)
-        self.loop = Loop(hooks, self.times.clock, 300.0)
-
-    def _record(self, report: TickReport) -> None:
-        self.status.record(report)
-        publish_metrics(report, self.metrics, {})
-
-    def browser(self, *, token: str | None = TOKEN, on_loopback: bool = True) -> Browser:
-        """A client of the application with that access."""
-        context = HttpContext(
-            host=HOST,
-            label_prefix="tallyd",
-            database=self.passes.activation.database,
-            registry=REGISTRY,
-            loop=self.loop,
-            status=self.status,
-            metrics=self.metrics,
-            access=Access(token, on_loopback, CONTROL),
-            now=lambda: self.times.now,
-            longest_silence_seconds=60.0,
-        )
-        return Browser(build_app(context))
-
-    def booted(self) -> Browser:
-        """After the boot pass, as its only user on loopback."""
-        self.loop.start()
-        wait_until(lambda: self.status.last, what="the boot pass")
-        return self.browser()
-
-
-@pytest.fixture
-def served(database: Database, client: EngineClient) -> Iterator[Served]:
-    """Over `docker` and `database`; the loop is not started."""
-    each = Served(Passes.of(database, client), client)
-    yield each
-    each.loop.stop()
 
 
 READS = ["/api/v1/containers", "/api/v1/hosts", "/api/v1/workloads", "/api/v1/workloads/www"]
@@ -392,64 +308,3 @@ def test_a_store_that_is_gone_is_unavailable(served: Served, database: Database)
         assert answer.status_code == 503
         assert "damaged" in answer.json()["detail"]
     assert browser.get("/-/healthy").status_code == 200
-
-
-def test_readiness(served: Served, docker: FakeDocker) -> None:
-    """O4: red before the first complete listing, green after it, red again past three intervals of failing."""
-    docker.answer_with("/containers/json", Fault.ERROR)
-    served.loop.start()
-    wait_until(lambda: served.status.last, what="the boot pass")
-    browser = served.browser()
-    red = browser.get("/-/ready")
-    assert (red.status_code, red.json()["ready"], red.json()["last_listed_at"]) == (503, False, None)
-    assert any("answered 500" in reason for reason in red.json()["reasons"])
-    docker.answer_normally()
-    served.loop.force(30)
-    green = browser.get("/-/ready")
-    assert (green.status_code, green.json()["reasons"]) == (200, [])
-    assert green.json()["last_listed_at"] == served.times.now.isoformat()
-    served.times.go_on(91.0)
-    assert browser.get("/-/ready").status_code == 503
-
-
-def test_liveness_is_the_loops_heartbeat_only(served: Served, docker: FakeDocker) -> None:
-    """O4, pitfall 20: an engine or a store that is down is no reason to be restarted; a loop that hangs is."""
-    docker.answer_with("/containers/json", Fault.ERROR)
-    browser = served.booted()
-    assert browser.get("/-/healthy").json()["healthy"] is True
-    docker.answer_with("/containers/json", Fault.HANG)
-    served.loop.request()
-    wait_until(lambda: docker.held, what="a pass hangs")
-    served.times.go_on(59.0)
-    assert browser.get("/-/healthy").status_code == 200
-    served.times.go_on(2.0)
-    hung = browser.get("/-/healthy")
-    assert (hung.status_code, hung.json()["healthy"], hung.json()["heartbeat_age_seconds"]) == (503, False, 61.0)
-    docker.answer_normally()
-    wait_until(lambda: browser.get("/-/healthy").status_code == 200, what="life again")
-
-
-def test_metrics_are_what_prometheus_reads(served: Served, world: FakeWorld) -> None:
-    """O5: in its text format, with the index's numbers."""
-    world.run("site", OF_SITE)
-    answer = served.booted().get("/metrics")
-    assert answer.headers["Content-Type"].startswith("text/plain; version=")
-    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    samples = [(sample.labels, sample.value) for sample in families["tallyd_containers"].samples]
-    assert samples == [({"workload_kind": "site", "state": "running"}, 1.0)]
-
-
-def test_openapi_describes_the_api(served: Served) -> None:
-    """O4: every route under /api/v1 with a summary."""
-    paths = served.browser().get("/api/openapi.json").json()["paths"]
-    assert {path for path in paths if path.startswith("/api/v1")} == {
-        *("/api/v1/containers", "/api/v1/hosts", "/api/v1/workloads", "/api/v1/workloads/{workload_id}"),
-        "/api/v1/tick",
-    }
-    assert all(operation["summary"] for path in paths.values() for operation in path.values())
-
-
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v1", "/api/v2/containers", "/-/nothing", "/metrics/x"])
-def test_nothing_else_is_there(served: Served, path: str) -> None:
-    """O4: unknown paths are 404."""
-    assert served.browser().get(path).status_code == 404

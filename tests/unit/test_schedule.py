@@ -4,98 +4,31 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from controller.engine.client import EngineClient
-from controller.errors import EngineCallCancelled
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import (
     DEFAULT_INTERVAL_SECONDS,
     LONGEST_INTERVAL_SECONDS,
-    Loop,
-    LoopHooks,
     clamp_interval,
 )
-from controller.loop.tick import Activation, Clock
+from controller.loop.tick import Clock
 from store.database import Database
 from store.workloads import apply_workloads
 from tests.builders import NOW
 from tests.fakes import FakeDocker, FakeWorld, Fault
 from tests.harness import wait_until
-from tests.unit.passes import OF_STACK, Passes
+from tests.unit.loops import LONG, SHORT, Running
+from tests.unit.passes import OF_STACK
 from tests.unit.plugins import Zoo, declared
 
 LISTING = "/containers/json"
-LONG, SHORT = 300.0, 0.05
-
-
-@dataclass
-class Running:
-    """A loop with everything that it needs, and what it reported."""
-
-    activation: Activation
-    client: EngineClient
-    reports: list[TickReport] = field(default_factory=list)
-    told: Callable[[TickReport], None] = lambda _report: None
-    loops: list[Loop] = field(default_factory=list)
-
-    def loop(self, interval_seconds: float = LONG, clock: Clock | None = None) -> Loop:
-        """A loop that is not started yet."""
-        hooks = LoopHooks(current=lambda: self.activation, reported=self.report, cancel=self.cancel)
-        self.loops.append(Loop(hooks, clock or Clock(now=lambda: NOW), interval_seconds))
-        return self.loops[-1]
-
-    def started(self, interval_seconds: float = LONG) -> Loop:
-        """A loop after its boot pass."""
-        loop = self.loop(interval_seconds)
-        loop.start()
-        wait_until(lambda: self.reports, what="the boot pass")
-        return loop
-
-    def report(self, report: TickReport) -> None:
-        """The hook of the loop."""
-        self.reports.append(report)
-        self.told(report)
-
-    def cancel(self) -> None:
-        """The hook of the loop."""
-        self.client.cancel()
-        self.activation.converger.stop()
-
-    @property
-    def outcomes(self) -> list[str]:
-        """Of all passes so far."""
-        return [str(report.outcome) for report in self.reports]
-
-
-@pytest.fixture
-def zoo() -> Iterator[Zoo]:
-    """Plugins of every behaviour."""
-    each = Zoo()
-    yield each
-    each.release()
-
-
-@pytest.fixture
-def running(database: Database, client: EngineClient, zoo: Zoo) -> Iterator[Running]:
-    """Loops on `docker` and `database`; stopped in the end."""
-    each = Running(Passes.of(database, client, zoo.registry).activation, client)
-    yield each
-    for loop in each.loops:
-        loop.stop()
-        wait_until(lambda: not loop_threads(), what="the loop's thread ends")
-
-
-def loop_threads() -> list[threading.Thread]:
-    """Threads of loops that have not ended."""
-    return [thread for thread in threading.enumerate() if thread.name == "loop"]
 
 
 @pytest.mark.parametrize(
@@ -253,82 +186,6 @@ def test_a_forced_pass_that_takes_too_long(running: Running, docker: FakeDocker)
         loop.force(0.1)
     docker.answer_normally()
     wait_until(lambda: len(running.reports) == 2, what="the pass ends all the same")
-
-
-def test_stop_while_the_engine_hangs(running: Running, docker: FakeDocker) -> None:
-    """R3: the call in flight is cancelled first, so stop returns and the thread has ended."""
-    loop = running.started()
-    docker.answer_with(LISTING, Fault.HANG)
-    with ThreadPoolExecutor(1) as pool:
-        forced = pool.submit(loop.force, 60.0)
-        wait_until(lambda: docker.held, what="a pass hangs")
-        stopping = stopping_thread_of(loop)
-        wait_until(lambda: not stopping.is_alive(), 2.0, "stop returns within two seconds")
-        assert not loop_threads()
-        assert forced.result(10).outcome is TickOutcome.CANCELLED
-    assert docker.held == 1, "the engine never answered"
-
-
-def stopping_thread_of(loop: Loop) -> threading.Thread:
-    """Stop in a thread of its own."""
-    stopping = threading.Thread(target=loop.stop)
-    stopping.start()
-    return stopping
-
-
-def test_stop_while_a_plugin_hangs(running: Running, database: Database, zoo: Zoo) -> None:
-    """R3, R15: nor does a plugin that never answers keep the loop."""
-    loop = running.started()
-    apply_workloads(database, [declared("w", "hangs")], NOW)
-    loop.request()
-    assert zoo.hanging.acquire(timeout=10)
-    stopping = stopping_thread_of(loop)
-    wait_until(lambda: not stopping.is_alive(), 2.0, "stop returns within two seconds")
-    assert not loop_threads()
-
-
-def test_start_and_stop_are_idempotent(running: Running) -> None:
-    """R3: either can be repeated, in any order, from several threads."""
-    loop = running.started()
-    loop.start()
-    loop.start()
-    assert len(loop_threads()) == 1
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda _: loop.stop(), range(3)))
-    loop.stop()
-    assert not loop_threads()
-    loop.start()
-    assert not loop_threads()
-
-
-def test_stop_before_start(running: Running) -> None:
-    """R3: such a loop never runs a pass."""
-    loop = running.loop()
-    loop.stop()
-    loop.start()
-    wait_until(lambda: not loop_threads(), what="the thread ends by itself")
-    assert running.reports == []
-
-
-def test_a_stopped_loop_refuses_to_be_forced(running: Running, docker: FakeDocker) -> None:
-    """R3, R4: whoever waits is told, and whoever comes later too."""
-    loop = running.loop()
-    with ThreadPoolExecutor(1) as pool:
-        forced = pool.submit(loop.force, 60.0)
-        wait_until(lambda: loop._waiting is not None, what="a call waits for a loop that is not started")
-        loop.stop()
-        with pytest.raises(EngineCallCancelled, match="the controller stops"):
-            forced.result(10)
-    with pytest.raises(EngineCallCancelled, match="the controller stops"):
-        loop.force(1)
-    assert docker.requests[LISTING] == 0
-
-
-def test_the_loop_can_be_stopped_by_who_it_tells(running: Running) -> None:
-    """R3: from its own thread, without waiting for itself."""
-    running.told = lambda _report: running.loops[0].stop()
-    running.started()
-    wait_until(lambda: not loop_threads(), what="the loop ends")
 
 
 class SteppedClock(datetime):
