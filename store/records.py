@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from store.errors import GenerationConflict
+
 MISSING = "missing"
 """State of a row whose container was not listed. Ours; the engine never says it (R13)."""
 
@@ -217,3 +219,26 @@ class Host:
         if self.last_listed_at is None:
             return True
         return abs((now - self.last_listed_at).total_seconds()) > 3 * self.interval_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDocument:
+    """The controller config as it was stored once: content and generation belong together (G4).
+
+    Generation 0 is "nothing stored". ``author`` says who stored it, in words. ``absent`` marks a file that was
+    deleted: its generation goes on from there.
+    """
+
+    generation: int = 0
+    content: Mapping[str, Any] = field(default_factory=dict)
+    author: str = ""
+    at: datetime | None = None
+    absent: bool = False
+
+    def expect(self, generation: int | None) -> None:
+        """Check that this is the generation that somebody expects; ``None`` expects nothing.
+
+        :raises GenerationConflict: it is another one (G3).
+        """
+        if generation is not None and generation != self.generation:
+            raise GenerationConflict(generation, self.generation)

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from controller.errors import SettingInvalid
-from controller.settings import LoadedSettings, Settings, address_of, load_settings
+from controller.settings import Settings, address_of
+from controller.settings_sources import LoadedSettings, load_settings
 
 TOKEN = "x" * 32
 

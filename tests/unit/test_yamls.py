@@ -1,11 +1,11 @@
-"""`controller.declared.yamls`: YAML with places, in which no key is silently lost."""
+"""`controller.yamls`: YAML with places, in which no key is silently lost."""
 
 from __future__ import annotations
 
 import pytest
 
-from controller.declared.yamls import read_documents
 from controller.errors import ManifestInvalid
+from controller.yamls import read_documents
 
 TWO = """\
 # a comment
