@@ -37,6 +37,7 @@ class Workload:
 
     ``ref`` is the site id of a site and the Compose project name of a stack. ``host`` restricts the workload
     to one host; ``None`` lets every host of the store index it. ``generation`` rises with every change.
+    ``declared_by`` is the host whose manifests declare it, empty where somebody applied it by hand.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Workload:
     host: str | None = None
     generation: int = 0
     updated_at: datetime | None = None
+    declared_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from filelock import FileLock, Timeout
@@ -72,6 +72,13 @@ class LeaseKeeper:
                 self._lease = self._acquire()
                 self._renewed_at = self._monotonic()
             return self._lease
+
+    def set_ttl(self, ttl_seconds: float) -> None:
+        """Ask for another lifetime from the next renewal on."""
+        with self._lock:
+            self._candidate = replace(self._candidate, ttl_seconds=ttl_seconds)
+            if self._lease is not None:
+                self._lease = replace(self._lease, ttl_seconds=ttl_seconds)
 
     def committed(self) -> None:
         """A pass was committed, and has prolonged the lease."""
