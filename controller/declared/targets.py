@@ -109,7 +109,9 @@ def _follow(at: Path, parts: Sequence[str]) -> _Way:
         except OSError as error:
             absent = not ahead and error.errno == errno.ENOENT
             problem = "" if absent else _reason(at / name, error)
-            return _Way((*links, error.errno), (*folders, at), None, problem)
+            # What makes `at` a folder that can be entered happens to `at` itself, so in the folder above it.
+            decides = at.parent if error.errno in (errno.ENOTDIR, errno.EACCES) else at
+            return _Way((*links, error.errno), (*folders, decides), None, problem)
         if to is None:
             at = at / name
             continue

@@ -79,6 +79,11 @@ def notices_of_system(folders: Sequence[Path], ended: Ended, step_seconds: float
         ) from error
 
 
+def backoff_seconds(failures: int) -> float:
+    """How long to wait after one more failure, when there were so many in a row before it (W6)."""
+    return min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 10))
+
+
 class Watcher:
     """The thread that watches targets, and calls ``changed`` after one of them did.
 
@@ -215,12 +220,12 @@ class Watcher:
         self._failures_in_a_row = 0
 
     def _lost(self, error: WatchFailed) -> None:
-        longest = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(self._failures_in_a_row, 10))
+        pause = backoff_seconds(self._failures_in_a_row)
         self._failures_in_a_row += 1
         self._failures += 1
-        log.warning("declared files are not watched; ticks look at them", reason=str(error), again_in_seconds=longest)
+        log.warning("declared files are not watched; ticks look at them", reason=str(error), again_in_seconds=pause)
         self._settle()
-        self._stopping.wait(longest)
+        self._stopping.wait(pause)
 
     def _look(self) -> tuple[Look, ...]:
         return tuple(look_at(target) for target in self._targets)
