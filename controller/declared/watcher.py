@@ -138,15 +138,10 @@ class Watcher:
         with self._lock:
             looks = self._look()
             seen, self._seen = self._seen, _fingerprints(looks)
-            if self._watched and self._watched != _places(looks):
-                self._ended.renewing.set()
+        self._renew_if_moved(looks)
         if seen == _fingerprints(looks):
             return False
-        try:
-            self._changed()
-        except Exception:
-            self._failures += 1
-            log.exception("a change of declared files could not be passed on", failures=self._failures)
+        self._pass_on()
         return True
 
     def stop(self) -> None:
@@ -203,16 +198,34 @@ class Watcher:
         return notices
 
     def _settle(self) -> None:
-        """Wait until the targets change no more, or for too long already; then tell, if they changed (W2)."""
-        latest = _fingerprints(self._look())
-        pauses = 0 if latest == self._seen else MOST_PAUSES
-        for _ in range(pauses):
+        """If a target changed: wait until none changes any more, or for too long already, and tell once (W2)."""
+        latest = None
+        for pause in range(MOST_PAUSES + 1):
+            with self._lock:
+                looks = self._look()
+                now = _fingerprints(looks)
+                unchanged = now == self._seen  # or the check told it meanwhile
+                if settled := unchanged or now == latest or pause == MOST_PAUSES:
+                    self._seen = now
+            if settled:
+                self._renew_if_moved(looks)
+                if not unchanged:
+                    self._pass_on()
+                return
+            latest = now
             if self._stopping.wait(self._debounce_seconds):
                 return
-            before, latest = latest, _fingerprints(self._look())
-            if before == latest:
-                break
-        self.check()
+
+    def _pass_on(self) -> None:
+        try:
+            self._changed()
+        except Exception:
+            self._failures += 1
+            log.exception("a change of declared files could not be passed on", failures=self._failures)
+
+    def _renew_if_moved(self, looks: Sequence[Look]) -> None:
+        if self._watched and self._watched != _places(looks):
+            self._ended.renewing.set()
 
     def _well(self) -> None:
         if self._failures_in_a_row:
