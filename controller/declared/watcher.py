@@ -7,7 +7,7 @@ reloads nothing itself.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ MOST_PAUSES = 8
 # How soon a notice is taken and a stop is heard; shorter costs processor time while nothing happens.
 LONGEST_STEP_SECONDS = 0.125
 
-Notices = Generator[bool, None, None]
+Notices = Generator[Collection[Path], None, None]
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Ended:
 
 
 class Notifier(Protocol):
-    """Yields once when the folders are watched, then whenever it likes: true if one of their entries changed.
+    """Yields once when the folders are watched, then whenever it likes: what changed of their entries and themselves.
 
     Ends soon after ``ended`` is set. Raises :class:`WatchFailed` when it cannot watch, or no longer can.
     """
@@ -71,7 +71,7 @@ def notices_of_system(folders: Sequence[Path], ended: Ended, step_seconds: float
             yield_on_timeout=True,
             recursive=False,
         ):
-            yield bool(batch)
+            yield {Path(changed) for _, changed in batch}
     except (OSError, RuntimeError, ValueError) as error:
         raise WatchFailed(
             f"cannot watch {', '.join(map(str, folders))}: {error}; see that each folder exists and may be read, and "
@@ -183,11 +183,17 @@ class Watcher:
                 for noticed in notices:
                     self._well()
                     if noticed:
-                        self._settle()
+                        self._digest(noticed)
             if not self._ended.is_set():
                 raise WatchFailed("the notifier ended by itself")
         except WatchFailed as error:
             self._lost(error)
+
+    def _digest(self, noticed: Collection[Path]) -> None:
+        # A watched folder that goes and comes back may be the same one, and is watched no more.
+        if not self._watched.keys().isdisjoint(noticed):
+            self._ended.renewing.set()
+        self._settle()
 
     def _subscribe(self) -> Notices:
         self._ended.renewing.clear()

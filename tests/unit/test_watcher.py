@@ -67,7 +67,7 @@ class Watching:
         with closing(self.notifier(folders, ended, step_seconds)) as notices:
             for noticed in notices:
                 yield noticed
-                self.digested += noticed
+                self.digested += bool(noticed)
 
     def tells(self, change: Callable[[], object], most: int = 1) -> None:
         """Change something: it is told, and no more than so many times."""
@@ -233,6 +233,22 @@ def test_manifests_of_a_folder(watching: Watching, config: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["config.yaml", "."])
+def test_a_folder_that_goes_and_comes_back_at_once(watching: Watching, config: Path, target: str) -> None:
+    """W3, W4: it is the same one, yet has to be watched anew."""
+
+    def leave_and_return() -> None:
+        config.parent.rename(config.parent.with_name("away"))
+        config.parent.with_name("away").rename(config.parent)
+
+    watching.started(config.parent / target)
+    for _ in range(2):
+        before = len(watching.subscriptions)
+        leave_and_return()
+        wait_until(lambda before=before: len(watching.subscriptions) > before, what="it is watched anew")
+        watching.tells(lambda before=before: config.write_text(f"after {before}"))
+
+
+@pytest.mark.parametrize("target", ["config.yaml", "."])
 def test_a_folder_that_is_removed_and_made_again(watching: Watching, config: Path, target: str) -> None:
     """W4: the folder above is watched until it is back."""
     folder = config.parent
@@ -387,7 +403,7 @@ def test_a_notifier_that_ends_by_itself_is_a_failure(watching: Watching, config:
 
     def notices(folders: Sequence[Path], ended: Ended, step_seconds: float) -> Notices:
         if next(silent, False):
-            yield False
+            yield ()
             return
         yield from notices_of_system(folders, ended, step_seconds)
 
@@ -410,7 +426,7 @@ def deaf(_folders: Sequence[Path], ended: Ended, step_seconds: float) -> Notices
     """A notifier that never hears of a change, as on a network file system."""
     pause = threading.Event()
     while not ended.is_set():
-        yield False
+        yield ()
         pause.wait(step_seconds)
 
 
@@ -487,11 +503,11 @@ def test_stop_while_it_waits_for_a_pause(watching: Watching, config: Path) -> No
     noticed = threading.Event()
 
     def once(_folders: Sequence[Path], _ended: Ended, _step_seconds: float) -> Notices:
-        yield False
-        yield False
+        yield ()
+        yield ()
         config.write_text("two")
         noticed.set()
-        yield True
+        yield (config,)
 
     watching.notifier = once
     watcher = watching.started(config, debounce_seconds=300)
@@ -537,7 +553,7 @@ def test_a_thread_that_crashed_is_a_warning(watching: Watching, config: Path) ->
     """W9: it leaves a count and a traceback; the check remains, and stop does not hang."""
 
     def defective(_folders: Sequence[Path], _ended: Ended, _step_seconds: float) -> Notices:
-        yield False
+        yield ()
         raise ZeroDivisionError
 
     watching.notifier = defective
