@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -34,6 +34,10 @@ class ConfigStore(Protocol):
     def paths(self) -> Mapping[str, str]:
         """Files by what they are for, resolved; empty where there are none."""
 
+    @property
+    def watched(self) -> Sequence[Path]:
+        """Files that a person may change; empty where there are none."""
+
     def read(self) -> ConfigDocument:
         """The current generation; generation 0 when nothing is stored (G2)."""
 
@@ -57,6 +61,7 @@ class ConfigTable:
     database: Database
     now: Callable[[], datetime]
     paths: Mapping[str, str] = field(default_factory=dict)
+    watched: Sequence[Path] = ()
     inside: threading.Lock = field(default_factory=threading.Lock)
 
     @property

@@ -103,6 +103,11 @@ class ConfigFile:
             "lock": str(self.lock_path.absolute()),
         }
 
+    @property
+    def watched(self) -> tuple[Path, ...]:
+        """The file, which a person may change."""
+        return (self.path,)
+
     def read(self) -> ConfigDocument:
         """The config with its generation; an edit by hand is taken up as the next generation first.
 

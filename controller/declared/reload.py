@@ -66,8 +66,8 @@ class Tree(Protocol):
 class Prepared:
     """A new activation, built aside. ``swap`` puts it in force and cannot be undone.
 
-    ``changed`` is false where nothing had to be written; ``unfinished`` means that something waits for the world, such
-    as a workload to be removed for its last container, so that the next tick shall ask again.
+    ``changed`` is false where nothing had to be written; ``unfinished`` means that something waits for the world,
+    such as a workload to be removed for its last container, so that the next tick shall ask again.
     """
 
     swap: Callable[[], None]

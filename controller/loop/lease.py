@@ -17,11 +17,17 @@ from store.database import Database
 from store.leases import Lease, acquire_lease, release_lease, renew_lease
 
 TTL_INTERVALS = 1.5
+SHORTEST_LEASE_SECONDS = 1.0
 _RENEW_AFTER = 0.8
 _LOOKS_PER_TTL = 10
 _STOP_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
+
+
+def lease_seconds(interval_seconds: float) -> float:
+    """How long a lease lasts for a controller that ticks at this interval."""
+    return max(SHORTEST_LEASE_SECONDS, TTL_INTERVALS * interval_seconds)
 
 
 @dataclass(frozen=True, slots=True)
