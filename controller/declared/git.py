@@ -60,10 +60,11 @@ CANCELLED = "git was ended, because the controller stops"
 
 @dataclass(frozen=True, slots=True)
 class GitLimits:
-    """Seconds for one call: one that asks the remote, and any other."""
+    """Seconds for one call that asks the remote, for any other call, and for getting the repository's lock."""
 
     remote_seconds: float = 60.0
     local_seconds: float = 30.0
+    lock_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,4 +221,6 @@ def failure_of(answer: GitAnswer) -> str:
         return "no end in time, so it was ended"
     if ".lock': File exists" in answer.trouble:
         return f"{answer.trouble} (a git that runs there, or one that was killed; if none runs, remove that file)"
+    if answer.code < 0:
+        return f"ended by signal {-answer.code}"
     return answer.trouble or f"exit code {answer.code}"

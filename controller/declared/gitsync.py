@@ -22,11 +22,11 @@ from controller.declared.conflicts import keep, snapshot
 from controller.declared.git import Git, GitAnswer, GitLimits, failure_of
 from controller.errors import BranchUnknown, GitFailed, LockTimeout
 
-LOCK_SECONDS = 5.0
 LOCK_FILE = "tallyd.lock"
 MOST_BRANCH_CHARACTERS = 200
 _HEADS = "refs/heads/"
 _MOST_NAMED = 20
+_NO_TREE = ("not a git repository", "must be run in a work tree", "cannot use bare repository")
 
 
 class SyncOutcome(StrEnum):
@@ -89,11 +89,12 @@ class WorkingTree:
             return None
         git = Git(folder, environment, limits or GitLimits())
         found = git.ask("rev-parse", "--show-toplevel", "--path-format=absolute", "--git-common-dir")
-        if "not a git repository" in found.trouble or "must be run in a work tree" in found.trouble:
+        if any(each in found.trouble for each in _NO_TREE):
             return None
         if not found.ok:
             raise GitFailed(f"git cannot work in {folder}: {failure_of(found)}")
-        if git.ask("check-ignore", "--quiet", "--", str(folder)).ok:
+        # (This one command refuses to take paths literally.)
+        if git.ask("check-ignore", "--quiet", "--", str(folder), variables={"GIT_LITERAL_PATHSPECS": "0"}).ok:
             return None
         top, shared = found.text.split("\n")
         return cls(Git(Path(top), environment, git.limits), Path(shared))
@@ -120,15 +121,16 @@ class WorkingTree:
     def locked(self) -> Iterator[None]:
         """Hold the repository's lock: against our threads, then against other processes (H5). Not re-entrant.
 
-        :raises LockTimeout: somebody else held it for five seconds.
+        :raises LockTimeout: somebody else holds it for too long.
         :raises GitFailed: the lock file cannot be written.
         """
         path = self._git_folder / LOCK_FILE
-        busy = f"{path}: another sync of this repository did not end within {LOCK_SECONDS:g} s"
-        if not self._in_process.acquire(timeout=LOCK_SECONDS):
+        seconds = self._git.limits.lock_seconds
+        busy = f"{path}: another sync of this repository did not end within {seconds:g} s"
+        if not self._in_process.acquire(timeout=seconds):
             raise LockTimeout(busy)
         try:
-            lock = FileLock(path, timeout=LOCK_SECONDS, thread_local=False)
+            lock = FileLock(path, timeout=seconds, thread_local=False)
             try:
                 lock.acquire()
             except Timeout as exc:
@@ -220,7 +222,7 @@ class WorkingTree:
         kept_on = keep(self._git, displaced, now) if displaced else None
         moved = self._git.ask("checkout", "--quiet", "--no-overwrite-ignore", "-B", local, wanted, "--")
         if not moved.ok:
-            if moved.timed_out or ".lock': File exists" in moved.trouble:
+            if moved.code < 0 or ".lock': File exists" in moved.trouble:
                 raise GitFailed(f"{self.folder}: {failure_of(moved)}")
             # It refuses to overwrite what is not committed: keep that too, then insist.
             if unsaved := snapshot(self._git, self._git_folder, wanted, [*displaced, before], now):
