@@ -137,6 +137,10 @@ class GitFailed(TallydError):
 class ReloadFailed(TallydError):
     """A new activation could not be built (the previous one serves), or not be put in place whole (H6)."""
 
+    def __init__(self, message: str, *, restart_required: bool = False) -> None:
+        super().__init__(message)
+        self.restart_required = restart_required
+
 
 class LeaderUnreachable(TallydError):
     """A controller leads this host, but cannot be asked from here."""
