@@ -32,7 +32,7 @@ from controller.loop.publish import Narrator, publish_metrics
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import Loop, LoopHooks, clamp_interval
 from controller.loop.status import LoopStatus
-from controller.loop.tick import Clock
+from controller.loop.tick import Activation, Clock
 from controller.loop.watch import Watch, WatchHooks
 from controller.metrics import Metrics
 from controller.notify import Notifier
@@ -75,6 +75,11 @@ def command_candidate(settings: Settings) -> Candidate:
     return Candidate(settings.host, secrets.token_hex(16), COMMAND_LEASE_SECONDS)
 
 
+def instance_id(owner: str) -> str:
+    """What names a running controller in answers: the beginning of the random name that it leads under (G10)."""
+    return owner[:12]
+
+
 class Daemon:
     """One running controller. Started once, stopped once; both can be repeated without harm.
 
@@ -109,10 +114,9 @@ class Daemon:
         self._http = HttpServer(*settings.address, self._build_app)
         self._control_token = secrets.token_urlsafe(32)
         candidate = candidate_for(settings, self._http.url, self._control_token)
+        self.instance_id = instance_id(candidate.owner)
         self.keeper = LeaseKeeper(self.database, candidate, CLOCK.monotonic, self._lead)
-        self.loop = Loop(
-            LoopHooks(lambda: self.activations.current(), self._record, self._cancel), CLOCK, self.interval
-        )
+        self.loop = Loop(LoopHooks(self._current, self._record, self._cancel), CLOCK, self.interval)
         first = first_activation(
             settings,
             self.database,
@@ -198,12 +202,14 @@ class Daemon:
     def _build_app(self) -> FastAPI:
         from controller.http.app import HttpContext, build_app
         from controller.http.auth import Access
+        from controller.http.config import ConfigContext
+        from controller.http.reload import ReloadAccess
 
         token = self.settings.api_token
         return build_app(
             HttpContext(
                 host=self.settings.host,
-                label_prefix=self.settings.label_prefix,
+                label_prefix=lambda: self.activations.current().names.prefix,
                 database=self.database,
                 registry=self.registry,
                 loop=self.loop,
@@ -214,11 +220,23 @@ class Daemon:
                 ),
                 now=CLOCK.now,
                 longest_silence_seconds=self.longest_silence_seconds,
+                reloader=self.reloading,
+                reload_access=ReloadAccess(self.settings.reload_tokens),
+                config=ConfigContext(
+                    host=self.settings.host,
+                    instance_id=self.instance_id,
+                    store=self.reloading.store,
+                    status=self.reloading.status,
+                    worker=self.reloading.worker,
+                ),
             )
         )
 
     def _lead(self) -> None:
         self.loop.request()
+
+    def _current(self) -> Activation:
+        return self.activations.current()
 
     def _somebody_waits(self) -> bool:
         return self.loop.somebody_waits

@@ -10,13 +10,16 @@ import structlog
 from controller.activator import Activator
 from controller.declared.declaration import Declaration
 from controller.declared.gitsync import WorkingTree
-from controller.declared.reload import Reloaded, ReloadHooks, ReloadWorker
+from controller.declared.reload import ReloadHooks, ReloadWorker
 from controller.declared.reload_status import ReloadStatus
+from controller.declared.reloaded import ReloadAnswer, Reloaded
 from controller.declared.targets import Target
 from controller.declared.watcher import Watcher
-from controller.errors import GitFailed
+from controller.errors import GitFailed, ReloadFailed
 from controller.metrics import Metrics
 from controller.settings import Settings
+
+WEBHOOK_SECONDS = 120.0
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +67,20 @@ class Reloading:
         """Who asks is stopped first, then who works (W9)."""
         self._watcher.stop()
         self.worker.stop()
+
+    def holds(self, commit: str) -> bool:
+        """For the webhook: whether this commit is here already (H4)."""
+        return self.tree is not None and self.tree.holds(commit)
+
+    def reload(self, branch: str | None) -> ReloadAnswer:
+        """For the webhook: sync and rebuild (H5).
+
+        :raises TallydError: see :meth:`~controller.declared.reload.ReloadWorker.sync`.
+        """
+        try:
+            return self.worker.sync(branch, WEBHOOK_SECONDS)
+        except TimeoutError as error:
+            raise ReloadFailed(f"the reload was not over after {WEBHOOK_SECONDS:g} s; it goes on") from error
 
     def backstop(self) -> None:
         """After each complete tick: find what the watch did not tell (W6), and what can be finished now."""

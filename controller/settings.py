@@ -146,6 +146,12 @@ class Settings(BaseModel):
         except ValueError:
             return host == "localhost"
 
+    @property
+    def reload_tokens(self) -> tuple[str, ...]:
+        """The secrets of the webhook; none, one, or two while they are rotated (H2)."""
+        given = (self.reload_token, self.reload_token_previous)
+        return tuple(each.get_secret_value() for each in given if each is not None)
+
     def live(self) -> Mapping[str, Any]:
         """The part that a reload puts into effect."""
         return {name: getattr(self, name) for name in LIVE_SETTINGS}

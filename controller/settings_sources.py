@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from controller.errors import ConfigInvalid, SettingInvalid
-from controller.settings import SECRET_SETTINGS, Settings
+from controller.settings import LIVE_SETTINGS, SECRET_SETTINGS, Settings
 from controller.yamls import read_documents
 
 ENVIRONMENT_PREFIX = "TALLYD_"
@@ -122,6 +122,17 @@ def config_problems(values: Mapping[Any, Any]) -> Iterable[tuple[str, str]]:
     except ValidationError as error:
         for each in error.errors():
             yield str(each["loc"][0]), _problem(each, str)
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON schema of the controller config, for editors and forms."""
+    schema = Settings.model_json_schema()
+    schema["properties"] = {name: schema["properties"][name] for name in _NAMES_IN_CONFIG}
+    for name in schema["properties"]:
+        schema["properties"][name]["x-tallyd-live"] = name in LIVE_SETTINGS
+    return (
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "tallyd controller config"}
+    )
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:

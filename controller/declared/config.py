@@ -6,15 +6,16 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from controller.declared.config_file import LOCK_TIMEOUT_SECONDS, ConfigFile
 from controller.declared.merge_patch import merge_patch
-from controller.errors import ConfigInvalid, LockTimeout
+from controller.errors import ConfigInvalid, LockTimeout, StoreError
 from controller.settings import LIVE_SETTINGS, SECRET_SETTINGS, Settings
-from controller.settings_sources import ConfigContent, check_config
+from controller.settings_sources import ConfigContent, LoadedSettings, check_config, load_settings, read_config
 from store.config_generations import change_config_document, list_config_documents, read_config_document
-from store.database import Database
+from store.database import Database, open_database
 from store.records import ConfigDocument
 
 HIDDEN = "**********"
@@ -115,6 +116,29 @@ def locate_config(settings: Settings, database: Database, now: Callable[[], date
     if database.path is not None:
         return ConfigFile(database.path.with_name("config.yaml"), now)
     return ConfigTable(database, now)
+
+
+def load_with_config(
+    flags: Mapping[str, Any], environment: Mapping[str, str], now: Callable[[], datetime]
+) -> LoadedSettings:
+    """Settings from flags, environment, and the config wherever it is kept; nothing is made or written.
+
+    A store that cannot be read counts as one that holds no config: whoever needs the store is told by it.
+
+    :raises SettingInvalid: a setting is unknown or wrong, wherever it stands.
+    :raises StoreUrlInvalid: the store cannot be used at all.
+    """
+    given = load_settings(flags, environment, ConfigContent()).settings
+    database = open_database(given.database_url, make=False)
+    try:
+        store = locate_config(given, database, now)
+        if isinstance(store, ConfigFile):
+            return load_settings(flags, environment, read_config(store.path))
+        return load_settings(flags, environment, content_of(store, store.read()))
+    except StoreError:
+        return load_settings(flags, environment, ConfigContent())
+    finally:
+        database.close()
 
 
 def content_of(store: ConfigStore, document: ConfigDocument) -> ConfigContent:

@@ -13,45 +13,18 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from controller.declared.declaration import Declared, Reader
 from controller.declared.gitsync import SyncOutcome, SyncReport
-from controller.errors import LockTimeout, ReloadFailed, StoreUnavailable, TallydError
+from controller.declared.reloaded import ReloadAnswer, Reloaded, ReloadResult
+from controller.errors import BranchUnknown, LockTimeout, ReloadFailed, StoreUnavailable, TallydError
 
 STOP_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
-
-
-class ReloadResult(StrEnum):
-    """How a rebuild ended (W5)."""
-
-    ACTIVATED = "activated"
-    UNCHANGED = "unchanged"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """One rebuild. ``error`` is set where ``result`` is ``error``; ``detail`` says what changed, or what is wrong."""
-
-    result: ReloadResult
-    generation: int
-    detail: str
-    at: datetime
-    error: ReloadFailed | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """One git sync, and the rebuild that followed where the tree moved (H5)."""
-
-    report: SyncReport
-    reloaded: Reloaded | None
 
 
 class Tree(Protocol):
@@ -96,7 +69,7 @@ class _Job:
 
     reason: str
     waiting: list[Future[Reloaded]] = field(default_factory=list)
-    sync: Future[Synced] | None = None
+    sync: Future[ReloadAnswer] | None = None
     branch: str | None = None
 
 
@@ -167,14 +140,16 @@ class ReloadWorker:
         self._ask(_Job(reason, [future]))
         return future.result(timeout_seconds)
 
-    def sync(self, branch: str | None, timeout_seconds: float) -> Synced:
+    def sync(self, branch: str | None, timeout_seconds: float) -> ReloadAnswer:
         """A git sync, and a rebuild under the same lock where the tree moved (H5).
 
-        :raises ReloadFailed: there is no working tree, or the worker stops.
+        Where the manifests are in no working tree, everything is read anew, and nothing is synced.
+
+        :raises ReloadFailed: the new state could not be built, or the worker stops.
         :raises TallydError: what the sync raised.
         :raises TimeoutError: it did not end in time; it still will.
         """
-        future: Future[Synced] = Future()
+        future: Future[ReloadAnswer] = Future()
         self._ask(_Job("git", sync=future, branch=branch))
         return future.result(timeout_seconds)
 
@@ -221,20 +196,38 @@ class ReloadWorker:
             self._say_once(str(error), "git sync failed")
             _answer_all(job, error)
             return
-        report = synced.report
-        if report.outcome is SyncOutcome.FETCH_FAILED:
-            self._say_once(report.detail, "git fetch failed, the tree is as it was")
-        elif report.outcome is not SyncOutcome.IN_SYNC:
-            log.info("git sync", outcome=str(report.outcome), commit=report.commit, kept_on=report.kept_on or "")
         _set(job.sync, synced)
 
-    def _synced(self, branch: str | None) -> Synced:
+    def _synced(self, branch: str | None) -> ReloadAnswer:
         if self._tree is None:
-            raise ReloadFailed("the manifests are in no git working tree")
+            return self._without_git(branch)
         with self._tree.locked():
             report = self._tree.sync(branch, self._hooks.now())
             moved = report.outcome in (SyncOutcome.FAST_FORWARDED, SyncOutcome.DIVERGED)
-            return Synced(report, self.rebuild("git") if moved else None)
+            if moved:
+                self._rebuild_or_raise("git")
+        self._tell_sync(report, moved=moved)
+        generation = self._in_force.generation if self._in_force else 0
+        return ReloadAnswer(moved, str(report.outcome), report.detail, report.commit, report.kept_on, generation)
+
+    def _without_git(self, branch: str | None) -> ReloadAnswer:
+        if branch is not None:
+            raise BranchUnknown(f"there is no branch {branch!r}: the manifests are in no git working tree")
+        reloaded = self._rebuild_or_raise("webhook")
+        activated = reloaded.result is ReloadResult.ACTIVATED
+        return ReloadAnswer(activated, "no-git", reloaded.detail, "", None, reloaded.generation)
+
+    def _rebuild_or_raise(self, reason: str) -> Reloaded:
+        reloaded = self.rebuild(reason)
+        if reloaded.error is not None:
+            raise reloaded.error
+        return reloaded
+
+    def _tell_sync(self, report: SyncReport, *, moved: bool) -> None:
+        if report.outcome is SyncOutcome.FETCH_FAILED:
+            self._say_once(report.detail, "git fetch failed, the tree is as it was")
+        elif moved:
+            log.info("git sync", outcome=str(report.outcome), commit=report.commit, kept_on=report.kept_on or "")
 
     def _rebuild(self, reason: str) -> Reloaded:
         before = self._in_force
@@ -277,15 +270,16 @@ class ReloadWorker:
         return Reloaded(result, generation, detail, self._hooks.now(), error)
 
 
-def _set(future: Future[Reloaded] | Future[Synced], value: Reloaded | Synced) -> None:
+def _set(future: Future[Any], value: Reloaded | ReloadAnswer) -> None:
     try:
-        future.set_result(value)  # type: ignore[arg-type]
+        future.set_result(value)
     except InvalidStateError:
         return
 
 
 def _answer_all(job: _Job, error: TallydError) -> None:
-    for each in (*job.waiting, *([job.sync] if job.sync is not None else [])):
+    waiting: list[Future[Any]] = [*job.waiting, *([job.sync] if job.sync is not None else [])]
+    for each in waiting:
         try:
             each.set_exception(error)
         except InvalidStateError:

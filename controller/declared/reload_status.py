@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from controller.declared.reload import Reloaded, ReloadResult
+from controller.declared.reloaded import Reloaded, ReloadResult
 from store.declared import Plan
 
 
@@ -47,13 +47,13 @@ class ReloadStatus:
             ["restart required: a reload failed half-way"] if failed is not None and failed.restart_required else []
         )
 
-    def as_dict(self, generation: int) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The answer of the API. An error that a later rebuild mended is told with ``mended: true``."""
         with self._lock:
             last, activated, failed, plan = self._last, self._activated, self._failed, self._plan
             restart_needed = list(self._restart_needed)
         return {
-            "generation": generation,
+            "generation": last.generation if last else 0,
             "result": str(last.result) if last else None,
             "at": last.at.isoformat() if last else None,
             "activated_at": activated.at.isoformat() if activated else None,

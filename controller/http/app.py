@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import FastAPI, Request, Response
@@ -15,6 +15,8 @@ from controller import __version__
 from controller.errors import (
     Conflict,
     EngineCallCancelled,
+    GenerationConflict,
+    LockTimeout,
     NotFound,
     RowRejected,
     StoreUnavailable,
@@ -24,6 +26,7 @@ from controller.errors import (
 )
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
+from controller.http.config import ConfigContext, build_config
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
@@ -37,7 +40,7 @@ class HttpContext:
     """What the HTTP surface shows. ``longest_silence_seconds``: the loop is taken for hung after it."""
 
     host: str
-    label_prefix: str
+    label_prefix: Callable[[], str]
     database: Database
     registry: Registry
     loop: Loop
@@ -46,17 +49,20 @@ class HttpContext:
     access: Access
     now: Callable[[], datetime]
     longest_silence_seconds: float
-    reloader: Reloader | None = None
-    reload_access: ReloadAccess = field(default_factory=ReloadAccess)
+    reloader: Reloader
+    reload_access: ReloadAccess
+    config: ConfigContext
 
 
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (WorkloadConflict, 412),
+    (GenerationConflict, 412),
     (NotFound, 404),
     (Conflict, 409),
     (UsageError, 422),
     (RowRejected, 422),
     (StoreUnavailable, 503),
+    (LockTimeout, 503),
     (EngineCallCancelled, 503),
     (TallydError, 500),
 )
@@ -74,8 +80,8 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(TallydError, _tallyd_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
-    if context.reloader is not None:
-        app.router.routes.extend(build_reload(context.reload_access, context.reloader))
+    app.include_router(build_config(context.config, context.access))
+    app.router.routes.extend(build_reload(context.reload_access, context.reloader))
     _add_probes(app, context)
     return app
 
@@ -102,7 +108,7 @@ def _add_probes(app: FastAPI, context: HttpContext) -> None:
 
     @app.get("/-/ready", tags=["probes"], summary="Can the index be relied on?")
     def ready() -> Response:
-        why = context.status.not_ready_because()
+        why = [*context.config.status.not_ready_because(), *context.status.not_ready_because()]
         listed_at = context.status.listed_at
         body = {
             "ready": not why,
@@ -127,6 +133,6 @@ def _invalid_request(_request: Request, error: Exception) -> Response:
 def _tallyd_error(_request: Request, error: Exception) -> Response:
     status = next(code for kind, code in _STATUS_OF_ERROR if isinstance(error, kind))
     body: dict[str, object] = {"detail": str(error)}
-    if isinstance(error, WorkloadConflict):
+    if isinstance(error, WorkloadConflict | GenerationConflict):
         body |= {"expected": error.expected, "current": error.current}
     return JSONResponse(body, status)

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from controller.declared.reloaded import ReloadAnswer
 from controller.errors import BranchUnknown, LockTimeout, ReloadFailed, TallydError, UsageError
 
 PATH = "/-/reload"
@@ -30,20 +31,6 @@ _KEYS = {
 }
 _ALLOWED = "; ".join(f"{name}: {allowed}" for name, (_, allowed) in _KEYS.items())
 _PREVIOUS_SERVES = "previous state serving"
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadAnswer:
-    """How a reload ended. ``outcome`` is that of the sync (H5), or ``no-git`` where the manifests are in no working
-    tree; ``generation`` is the controller config's.
-    """
-
-    changed: bool
-    outcome: str
-    detail: str
-    commit: str
-    kept_on: str | None
-    generation: int
 
 
 class Reloader(Protocol):

@@ -17,6 +17,7 @@ from httpx import ASGITransport, AsyncClient, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.declared.reloaded import ReloadAnswer
 from controller.errors import (
     BranchUnknown,
     ConfigInvalid,
@@ -31,7 +32,6 @@ from controller.http.reload import (
     MOST_BODY_BYTES,
     PATH,
     ReloadAccess,
-    ReloadAnswer,
     ReloadRequest,
     build_reload,
     parse,
