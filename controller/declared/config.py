@@ -15,7 +15,7 @@ from controller.errors import ConfigInvalid, LockTimeout, StoreError
 from controller.settings import LIVE_SETTINGS, SECRET_SETTINGS, Settings
 from controller.settings_sources import ConfigContent, LoadedSettings, check_config, load_settings, read_config
 from store.config_generations import change_config_document, list_config_documents, read_config_document
-from store.database import Database, open_database
+from store.database import Database, hide_password, open_database
 from store.records import ConfigDocument
 
 HIDDEN = "**********"
@@ -187,6 +187,8 @@ def _checked(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_secrets(content: Mapping[str, Any], current: Mapping[str, Any]) -> Mapping[str, Any]:
+    if content.get("database_url") == hide_password(str(current.get("database_url"))):
+        content = {**content, "database_url": current["database_url"]}
     hidden = [name for name in SECRET_SETTINGS & set(content) if content[name] == HIDDEN]
     if unknown := [name for name in hidden if name not in current]:
         raise ConfigInvalid(f"{unknown[0]} is {HIDDEN!r}, which means 'as it is', but none is stored")
@@ -195,7 +197,13 @@ def _with_secrets(content: Mapping[str, Any], current: Mapping[str, Any]) -> Map
 
 def shown_content(content: Mapping[str, Any]) -> dict[str, Any]:
     """A content without its secrets."""
-    return {name: HIDDEN if name in SECRET_SETTINGS else value for name, value in content.items()}
+    return {name: value if value is None else _shown(name, value) for name, value in content.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name in SECRET_SETTINGS:
+        return HIDDEN
+    return hide_password(str(value)) if name == "database_url" else value
 
 
 def default_content() -> dict[str, Any]:

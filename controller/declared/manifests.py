@@ -105,6 +105,11 @@ class Manifest(_Strict):
     workloads: tuple[WorkloadSpec, ...]
 
 
+def manifest_schema() -> dict[str, Any]:
+    """JSON schema of a manifest, for editors. What a plugin's config allows is the plugin's own matter."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Manifest.model_json_schema()
+
+
 def read_manifests(paths: Iterable[Path], registry: Registry, prefix: str) -> list[Workload]:
     """Read files, and the ``*.yaml`` and ``*.yml`` of folders, as one set.
 
