@@ -60,8 +60,8 @@ class Reloading:
 
         :raises WatchFailed: a folder cannot be watched (W1).
         """
-        self.worker.start()
         self._watcher.start()
+        self.worker.start()
 
     def stop(self) -> None:
         """Who asks is stopped first, then who works (W9)."""

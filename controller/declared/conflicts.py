@@ -1,17 +1,19 @@
 """Keeps aside what exists only in this working tree, on branches `conflicts/<UTC>`, before a sync moves it (H5).
 
-Reads the working tree and never changes it; neither does it touch the index, nor any branch but its own.
+Reads the working tree and never changes it, nor any branch but its own.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from controller.declared.git import Git
+from controller.errors import GitFailed
 
 _HEADS = "refs/heads/"
 _MESSAGE = "What was only here, kept by tallyd"
@@ -39,7 +41,7 @@ def snapshot(git: Git, scratch_parent: Path, wanted: str, parents: Sequence[str]
     """A commit of all that is changed, staged or untracked here, and of what is ignored but in the way of ``wanted``;
     ``None`` where there is nothing of that. What was staged and then changed again is a parent of it.
 
-    :raises GitFailed: a file cannot be read, or the objects cannot be written.
+    :raises GitFailed: a file cannot be read, another repository is in the way, or objects cannot be written.
     """
     index = Path(git.tell("rev-parse", "--path-format=absolute", "--git-path", "index"))
     with tempfile.TemporaryDirectory(prefix="tallyd-", dir=scratch_parent) as scratch:
@@ -47,12 +49,11 @@ def snapshot(git: Git, scratch_parent: Path, wanted: str, parents: Sequence[str]
         if index.exists():
             shutil.copy2(index, aside["GIT_INDEX_FILE"])
         staged = git.ask("write-tree", variables=aside).text  # none in the middle of a merge
-        git.tell("add", "--all", variables=aside)
-        ignored = git.ask("ls-files", "-z", "--others", "--ignored", "--exclude-standard").names
-        coming = git.ask("ls-tree", "-r", "-z", "--name-only", wanted).names
-        if blocking := in_the_way(ignored, coming):
-            feed = b"\0".join(each.encode(errors="surrogateescape") for each in blocking)
-            git.tell("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", variables=aside, feed=feed)
+        unhide(git, aside)
+        git.tell("add", "--update", variables=aside)
+        if untracked := _untracked(git, wanted):
+            told = ("--force", "--pathspec-from-file=-", "--pathspec-file-nul")
+            git.tell("add", *told, variables=aside, feed=_fed(untracked))
         tree = git.tell("write-tree", variables=aside)
     above = [each for each in dict.fromkeys(parents) if each]
     committed = git.ask("rev-parse", "--verify", "--quiet", "HEAD^{tree}").text
@@ -61,6 +62,34 @@ def snapshot(git: Git, scratch_parent: Path, wanted: str, parents: Sequence[str]
     elif tree == committed:
         return None
     return _commit(git, tree, above, now)
+
+
+def unhide(git: Git, variables: Mapping[str, str] | None = None) -> None:
+    """Have the index look again at files that somebody told it to take for unchanged, and that are there.
+
+    People hide local changes so; a checkout by force would overwrite some of them, and stumble over others.
+    """
+    listed = git.ask("ls-files", "-z", "-v", variables=variables).names
+    flagged = (each[2:] for each in listed if each[0] == "S" or each[0].islower())
+    hidden = [each for each in flagged if os.path.lexists(git.folder / each)]
+    for option in ("--no-assume-unchanged", "--no-skip-worktree") if hidden else ():
+        git.tell("update-index", option, "-z", "--stdin", variables=variables, feed=_fed(hidden))
+
+
+def _untracked(git: Git, wanted: str) -> list[str]:
+    """What is not tracked: all that is not ignored, and of what is ignored that which is in the way of ``wanted``."""
+    found = git.ask("ls-files", "-z", "--others", "--exclude-standard").names
+    ignored = git.ask("ls-files", "-z", "--others", "--ignored", "--exclude-standard").names
+    coming = git.ask("ls-tree", "-r", "-z", "--name-only", wanted).names
+    # Other repositories are listed with a slash, and what is in them is not ours to keep.
+    others = [each.rstrip("/") for each in (*found, *ignored) if each.endswith("/")]
+    if blocking := in_the_way(others, coming):
+        raise GitFailed(f"{git.folder}: another git repository is where files are to come; move it: {blocking[0]}")
+    return [each for each in (*found, *in_the_way(ignored, coming)) if not each.endswith("/")]
+
+
+def _fed(paths: Iterable[str]) -> bytes:
+    return b"\0".join(each.encode(errors="surrogateescape") for each in paths)
 
 
 def _commit(git: Git, tree: str, parents: Iterable[str], now: datetime) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from controller.declared.conflicts import keep, snapshot
+from controller.declared.conflicts import keep, snapshot, unhide
 from controller.declared.git import Git, GitAnswer, GitLimits, failure_of
 from controller.errors import BranchUnknown, GitFailed, LockTimeout
 
@@ -227,6 +227,7 @@ class WorkingTree:
             # It refuses to overwrite what is not committed: keep that too, then insist.
             if unsaved := snapshot(self._git, self._git_folder, wanted, [*displaced, before], now):
                 kept_on = keep(self._git, [unsaved], now, kept_on)
+            unhide(self._git)
             self._git.tell("checkout", "--quiet", "--force", "-B", local, wanted, "--")
         return kept_on
 

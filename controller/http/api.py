@@ -13,6 +13,7 @@ from controller.declared.manifests import parse_workload
 from controller.errors import UsageError
 from controller.http.auth import Access
 from controller.http.guards import IfMatch, generation_of, guarded_by
+from controller.http.problems import answers
 from controller.loop.report import TickReport
 from controller.plugins.registry import Registry
 from controller.views import container_views, host_view, workload_view
@@ -37,9 +38,10 @@ class ApiContext:
 
 def build_api(context: ApiContext) -> APIRouter:
     """The routes of the API."""
-    reads = APIRouter(prefix="/api/v1", route_class=guarded_by(context.access.check_read))
-    writes = APIRouter(prefix="/api/v1", route_class=guarded_by(context.access.check_write))
-    passes = APIRouter(prefix="/api/v1", route_class=guarded_by(context.access.check_pass))
+    always: dict[str, Any] = {"prefix": "/api/v1", "responses": answers(401, 403, 503)}
+    reads = APIRouter(route_class=guarded_by(context.access.check_read), **always)
+    writes = APIRouter(route_class=guarded_by(context.access.check_write), **always)
+    passes = APIRouter(route_class=guarded_by(context.access.check_pass), **always)
     _add_reads(reads, context)
     _add_writes(writes, context)
     _add_passes(passes, context)
@@ -50,7 +52,7 @@ def build_api(context: ApiContext) -> APIRouter:
 
 
 def _add_reads(router: APIRouter, context: ApiContext) -> None:
-    @router.get("/containers", tags=["index"], summary="Rows of the index.")
+    @router.get("/containers", tags=["index"], summary="Rows of the index.", responses=answers(422))
     def containers(
         host: Annotated[str | None, Query()] = None,
         workload: Annotated[str | None, Query()] = None,
@@ -70,7 +72,7 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
     def list_workloads() -> dict[str, Any]:
         return {"items": [workload_view(each) for each in workloads.list_workloads(context.database)]}
 
-    @router.get("/workloads/{workload_id}", tags=["workloads"], summary="One workload.")
+    @router.get("/workloads/{workload_id}", tags=["workloads"], summary="One workload.", responses=answers(404, 422))
     def get_workload(workload_id: str, response: Response) -> dict[str, Any]:
         found = workloads.get_workload(context.database, workload_id)
         response.headers["ETag"] = f'"{found.generation}"'
@@ -78,7 +80,7 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
 
 
 def _add_passes(router: APIRouter, context: ApiContext) -> None:
-    @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.")
+    @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.", responses=answers(504))
     def tick() -> dict[str, Any]:
         try:
             return context.force(FORCED_PASS_SECONDS).as_dict()
@@ -87,7 +89,12 @@ def _add_passes(router: APIRouter, context: ApiContext) -> None:
 
 
 def _add_writes(router: APIRouter, context: ApiContext) -> None:
-    @router.put("/workloads/{workload_id}", tags=["workloads"], summary="Create or replace.")
+    @router.put(
+        "/workloads/{workload_id}",
+        tags=["workloads"],
+        summary="Create or replace.",
+        responses=answers(201, 400, 404, 409, 412, 422),
+    )
     def put_workload(
         workload_id: str, body: dict[str, Any], response: Response, match: IfMatch = None
     ) -> dict[str, Any]:
@@ -102,7 +109,9 @@ def _add_writes(router: APIRouter, context: ApiContext) -> None:
         response.status_code = 201 if applied.result == "created" else 200
         return {"result": applied.result} | workload_view(applied.workload)
 
-    @router.delete("/workloads/{workload_id}", tags=["workloads"], summary="Delete.")
+    @router.delete(
+        "/workloads/{workload_id}", tags=["workloads"], summary="Delete.", responses=answers(404, 409, 412, 422)
+    )
     def delete_workload(workload_id: str, match: IfMatch = None, force: bool = False) -> dict[str, Any]:
         rows = workloads.delete_workload(
             context.database, workload_id, force=force, expected_generation=generation_of(match)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.exposition import choose_encoder
 
 from controller import __version__
@@ -99,14 +100,18 @@ def _api_context(context: HttpContext) -> ApiContext:
 
 
 def _add_probes(app: FastAPI, context: HttpContext) -> None:
-    @app.get("/-/healthy", tags=["probes"], summary="Is the loop alive? Touches neither engine nor store.")
+    red: dict[int | str, dict[str, Any]] = {503: {"description": "No; the body says why"}}
+
+    @app.get(
+        "/-/healthy", tags=["probes"], summary="Is the loop alive? Touches neither engine nor store.", responses=red
+    )
     def healthy() -> Response:
         silence = context.loop.heartbeat_age_seconds
         alive = silence <= context.longest_silence_seconds
         body = {"healthy": alive, "heartbeat_age_seconds": round(silence, 3)}
         return JSONResponse(body, 200 if alive else 503)
 
-    @app.get("/-/ready", tags=["probes"], summary="Can the index be relied on?")
+    @app.get("/-/ready", tags=["probes"], summary="Can the index be relied on?", responses=red)
     def ready() -> Response:
         why = [*context.config.status.not_ready_because(), *context.status.not_ready_because()]
         listed_at = context.status.listed_at
@@ -117,7 +122,7 @@ def _add_probes(app: FastAPI, context: HttpContext) -> None:
         }
         return JSONResponse(body, 503 if why else 200)
 
-    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics.")
+    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics.", response_class=PlainTextResponse)
     def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(context.metrics.registry), media_type=content_type)

@@ -14,6 +14,7 @@ from controller.declared.reloaded import Reloaded
 from controller.errors import ReloadFailed
 from controller.http.auth import Access
 from controller.http.guards import IfMatch, generation_of, guarded_by
+from controller.http.problems import answers
 from controller.settings_sources import config_schema
 from store.records import ConfigDocument
 
@@ -42,8 +43,13 @@ class ConfigContext:
 
 def build_config(context: ConfigContext, access: Access) -> APIRouter:
     """The routes of the config."""
-    reads = APIRouter(prefix="/api/v1/config", tags=["config"], route_class=guarded_by(access.check_read))
-    writes = APIRouter(prefix="/api/v1/config", tags=["config"], route_class=guarded_by(access.check_write))
+    always: dict[str, Any] = {
+        "prefix": "/api/v1/config",
+        "tags": ["config"],
+        "responses": answers(401, 403, 422, 503),
+    }
+    reads = APIRouter(route_class=guarded_by(access.check_read), **always)
+    writes = APIRouter(route_class=guarded_by(access.check_write), **always)
     _add_reads(reads, context)
     _add_writes(writes, context)
     together = APIRouter()
@@ -76,11 +82,13 @@ def _add_writes(router: APIRouter, context: ConfigContext) -> None:
     def get_diagnostic(response: Response) -> dict[str, Any]:
         return _shown(context, context.store.read(), response, diagnostic=True)
 
-    @router.put("", summary="Replace the whole config.")
+    @router.put("", summary="Replace the whole config.", responses=answers(412))
     def put_config(body: dict[str, Any], response: Response, match: IfMatch = None) -> dict[str, Any]:
         return _changed(context, response, lambda expected: _set(context, body, expected), match)
 
-    @router.patch("", summary="Change it by a JSON Merge Patch (RFC 7396).", openapi_extra=_PATCH_TYPES)
+    @router.patch(
+        "", summary="Change it by a JSON Merge Patch (RFC 7396).", openapi_extra=_PATCH_TYPES, responses=answers(412)
+    )
     def patch(
         body: Annotated[dict[str, Any], Body(media_type="application/merge-patch+json")],
         response: Response,

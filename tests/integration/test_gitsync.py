@@ -103,9 +103,21 @@ def _file_for_folder(tree: Tree) -> None:
     write(tree.path / "more", "mine")
 
 
+def _assumed_unchanged(tree: Tree) -> None:
+    tree.git("update-index", "--assume-unchanged", "a.yaml")
+    _modified(tree)
+
+
+def _skipped(tree: Tree) -> None:
+    tree.git("update-index", "--skip-worktree", "a.yaml")
+    _modified(tree)
+
+
 ONLY_HERE = {
     "modified": (_modified, "a.yaml"),
     "staged": (_staged, "a.yaml"),
+    "hidden by assume-unchanged": (_assumed_unchanged, "a.yaml"),
+    "hidden by skip-worktree": (_skipped, "a.yaml"),
     "untracked": (_untracked, "new.yaml"),
     "ignored": (_ignored, "new.yaml"),
     "a folder where a file comes": (_folder, "new.yaml/inside"),
@@ -170,6 +182,38 @@ def test_an_unfinished_merge_is_kept(tree: Tree) -> None:
     assert "<<<<<<<" in tree.shows("a.yaml", KEPT)
     assert tree.git("rev-parse", f"{KEPT}^") == mine
     assert tree.unchanged
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_a_repository_inside(tree: Tree, commits: bool) -> None:
+    """H5: one that is in the way is named and nothing is moved, for it cannot be kept; any other stays."""
+    inside = tree.path / "more"
+    tree.forge.run("init", "--quiet", str(inside))
+    write(inside / "c.yaml", "mine")
+    if commits:
+        tree.forge.commit({"c.yaml": "mine"}, cwd=inside)
+    before = tree.working.head()
+    tree.forge.push({"more/c.yaml": "second"})
+    with pytest.raises(GitFailed, match="another git repository is where files are to come; move it: more"):
+        tree.sync()
+    assert (tree.working.head(), (inside / "c.yaml").read_text(), tree.kept) == (before, "mine", [])
+    inside.rename(tree.path / "moved")
+    write(tree.path / "a.yaml", "mine")
+    tree.forge.push({"a.yaml": "third"})
+    assert (tree.sync().kept_on, tree.shows("a.yaml", KEPT)) == (KEPT, "mine")
+    assert (tree.path / "moved" / "c.yaml").read_text() == "mine"
+
+
+def test_a_sparse_checkout(tree: Tree) -> None:
+    """H5: what is not checked out stays so, and is not taken for deleted."""
+    tree.forge.push({"deep/c.yaml": "second"})
+    tree.sync()
+    tree.git("sparse-checkout", "set", "--no-cone", "/*.yaml")
+    write(tree.path / "a.yaml", "mine")
+    tree.forge.push({"a.yaml": "third", "deep/c.yaml": "third"})
+    assert tree.sync().kept_on == KEPT
+    assert (tree.shows("a.yaml", KEPT), tree.shows("deep/c.yaml", KEPT)) == ("mine", "second")
+    assert tree.files == {"a.yaml": "third", "b.yaml": "first"}
 
 
 def test_two_conflicts_in_one_second(tree: Tree) -> None:

@@ -293,7 +293,7 @@ def test_no_git_is_installed(tree: Tree, tmp_path: Path) -> None:
 
 
 def test_the_lock_is_waited_for_and_then_given_up(tree: Tree) -> None:
-    """H5, G1, G8: against another thread and another process; one that dies gives it back."""
+    """H5: against another thread and another process; one that dies gives it back."""
     impatient = Tree(tree.forge, tree.path, GitLimits(lock_seconds=0.2))
     with impatient.working.locked(), pytest.raises(LockTimeout, match="did not end within"):
         impatient.sync()

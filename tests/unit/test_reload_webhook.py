@@ -360,7 +360,7 @@ def test_every_failure_is_told(error: TallydError, status: int, told: str) -> No
 
 
 def test_reloads_that_wait_keep_nobody_else_waiting() -> None:
-    """W8: a hundred of them, and a read is answered; each is answered in the end."""
+    """H5: a hundred of them, and a read is answered; each is answered in the end."""
     go_on, waiting = threading.Event(), threading.Semaphore(0)
 
     def outcome() -> ReloadAnswer:
