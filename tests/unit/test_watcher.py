@@ -356,6 +356,46 @@ def test_what_the_system_refuses_is_a_start_error(watching: Watching, config: Pa
     assert not watcher_threads()
 
 
+REFUSED = """
+import os, resource, sys, tempfile, watchfiles
+from pathlib import Path
+from controller.declared.targets import Target
+from controller.declared.watcher import Watcher
+from controller.errors import WatchFailed
+
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may read everything
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+with tempfile.TemporaryDirectory() as name:
+    folder = Path(name) / "etc"
+    folder.mkdir()
+    if sys.argv[1] == "descriptors":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    else:
+        folder.chmod(int(sys.argv[1], 8))
+    try:
+        Watcher([Target(folder / "config.yaml")], print).start()
+    except WatchFailed as error:
+        print(str(error).replace(name, ""))
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "reasons"),
+    [
+        ("000", ["/etc/config.yaml cannot be watched: no permission to look at", "let this user read and enter"]),
+        ("300", ["cannot watch /etc: Permission denied", "exists and may be read"]),
+        ("descriptors", ["cannot watch /etc: ", "Too many open files", "fs.inotify.max_user_watches"]),
+    ],
+    ids=["not to be entered", "not to be read", "no descriptor left"],
+)
+def test_what_the_system_refuses_says_which_folder_and_what_to_do(how: str, reasons: list[str]) -> None:
+    """W1: by the system itself, to a process that is not root's."""
+    ended = subprocess.run([sys.executable, "-c", REFUSED, how], check=True, capture_output=True, text=True)
+    assert [reason for reason in reasons if reason not in ended.stdout] == [], ended.stdout
+
+
 def test_the_error_of_the_system_names_the_folder_and_the_limits(tmp_path: Path) -> None:
     """W1: a folder that vanished after it was looked at."""
     never = Ended(threading.Event(), threading.Event())
