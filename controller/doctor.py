@@ -19,7 +19,7 @@ from controller.engine.endpoint import Endpoint, endpoint_from
 from controller.errors import EngineError, StoreError, TallydError
 from controller.labels import LabelNames
 from controller.plugins.registry import load_registry
-from controller.settings import LoadedSettings
+from controller.settings_sources import LoadedSettings
 from store import hosts
 from store.database import Database, open_database
 from store.schema import current_revision, head_revision

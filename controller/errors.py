@@ -4,8 +4,8 @@
 
     TallydError                      everything raised on purpose; the text is for the person at the terminal
     ├── UsageError                   what was asked for makes no sense (CLI exit 2)
-    │   ├── SettingInvalid           a flag, variable or configuration key
-    │   ├── ConfigInvalid            the controller config, with file and line
+    │   ├── SettingInvalid           a flag or variable
+    │   │   └── ConfigInvalid        the controller config, with file and line
     │   ├── ManifestInvalid          a workload manifest, with file and line
     │   └── BranchUnknown            a branch that the git remote does not have
     ├── EngineError                  the engine did not give a usable answer
@@ -92,7 +92,7 @@ class SettingInvalid(UsageError):
     """A setting is unknown or has a value that is not allowed (O2)."""
 
 
-class ConfigInvalid(UsageError):
+class ConfigInvalid(SettingInvalid):
     """The controller config cannot be read or is not allowed; one line a problem, with file and line. Nothing was
     stored.
     """
@@ -136,6 +136,10 @@ class GitFailed(TallydError):
 
 class ReloadFailed(TallydError):
     """A new activation could not be built (the previous one serves), or not be put in place whole (H6)."""
+
+    def __init__(self, message: str, *, restart_required: bool = False) -> None:
+        super().__init__(message)
+        self.restart_required = restart_required
 
 
 class LeaderUnreachable(TallydError):

@@ -71,6 +71,7 @@ def workload_view(workload: Workload) -> dict[str, Any]:
         "public_faces": workload.public_faces,
         "parent": workload.parent,
         "host": workload.host,
+        "declared_by": workload.declared_by,
         "generation": workload.generation,
         "updated_at": _time(workload.updated_at),
     }

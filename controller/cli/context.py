@@ -18,7 +18,8 @@ from controller.errors import SchemaOutdated, TallydError, UsageError
 from controller.loop.lease import LeaseKeeper
 from controller.loop.tick import Activation
 from controller.plugins.registry import load_registry
-from controller.settings import LoadedSettings, Settings, load_settings
+from controller.settings import Settings
+from controller.settings_sources import LoadedSettings, load_settings
 from store.database import Database, open_database
 from store.schema import check_schema
 

@@ -19,10 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from controller.declared.yamls import Document, read_documents
 from controller.errors import ManifestInvalid, PluginConfigInvalid, PluginUnknown
 from controller.plugins.contract import PublicFace
 from controller.plugins.registry import Registry
+from controller.yamls import Document, read_documents
 from store.records import Workload, WorkloadKind
 
 # A colon separates workload and slot in row ids (R10), so an id has none.

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from controller.daemon import CLOCK
 from controller.doctor import Finding, examine
-from controller.settings import load_settings
+from controller.settings_sources import load_settings
 from store import hosts
 from store.database import Database
 from tests.builders import HOST
