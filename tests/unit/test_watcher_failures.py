@@ -120,6 +120,15 @@ def test_a_watch_that_breaks_is_made_again(watching: Watching, config: Path) -> 
     assert logs[-1]["event"] == "declared files are watched again"
 
 
+def test_what_cannot_be_watched_any_more_is_looked_at(watching: Watching, config: Path) -> None:
+    """W6: with each attempt to watch it again, also when none succeeds."""
+    watching.notifier = refusing(times=1_000_000, after=1)
+    watching.started(config)
+    for number in (1, 2, 3):
+        config.write_text(f"write {number}")
+        wait_until(lambda number=number: watching.calls == number, what="told by looking")
+
+
 def test_a_notifier_that_ends_by_itself_is_a_failure(watching: Watching, config: Path) -> None:
     """W6: a warning, and it is asked again."""
     silent = iter([True])
