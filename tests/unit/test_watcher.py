@@ -30,7 +30,7 @@ def test_create_modify_rename_in_and_delete_all_count(watching: Watching, config
 
 def test_five_writes_within_the_window_are_told_once(watching: Watching, config: Path) -> None:
     """W2: or twice, on a machine that stumbles; each write is noticed by itself."""
-    debounce_seconds, pause = 0.5, threading.Event()
+    debounce_seconds, pause = 1.5, threading.Event()
 
     def write() -> None:
         for number in range(5):
