@@ -30,14 +30,6 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """A plain file."""
-    path = tmp_path / "config.yaml"
-    path.write_text("one")
-    return path
-
-
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_every_change_of_a_file_shows(config: Path, change: Callable[[Path], object]) -> None:
     """W3, W4: whatever happens to it, its fingerprint is another one; and two looks at the same are equal."""
