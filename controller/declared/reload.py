@@ -204,11 +204,11 @@ class ReloadWorker:
         with self._tree.locked():
             report = self._tree.sync(branch, self._hooks.now())
             moved = report.outcome in (SyncOutcome.FAST_FORWARDED, SyncOutcome.DIVERGED)
-            if moved:
-                self._rebuild_or_raise("git")
+            reloaded = self._rebuild_or_raise("git") if moved else None
         self._tell_sync(report, moved=moved)
+        activated = reloaded is not None and reloaded.result is ReloadResult.ACTIVATED
         generation = self._in_force.generation if self._in_force else 0
-        return ReloadAnswer(moved, str(report.outcome), report.detail, report.commit, report.kept_on, generation)
+        return ReloadAnswer(activated, str(report.outcome), report.detail, report.commit, report.kept_on, generation)
 
     def _without_git(self, branch: str | None) -> ReloadAnswer:
         if branch is not None:

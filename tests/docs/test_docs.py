@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controller.cli.context import told_errors
 from controller.cli.main import app
 from controller.declared.manifests import WorkloadSpec
-from controller.doctor import examine
+from controller.doctor.examine import examine
 from controller.engine.endpoint import Endpoint
 from controller.engine.events import EventStream
 from controller.errors import EngineRefused, LeaseHeld, SettingInvalid, TallydError, WorkloadConflict
