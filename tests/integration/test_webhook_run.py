@@ -72,10 +72,11 @@ def test_a_push_that_cannot_be_built(tallyd: Tallyd, forge: Forge) -> None:
     """H6: the file is named, the previous state serves and is ready; the next push heals it."""
     with tallyd.running() as controller:
         controller.wait_ready()
-        forge.push({"web.yaml": "workloads: [{id: other, kind: sight}]"})
-        told = _reload(controller)
-        assert (told.status, told.json["error"]) == (500, "previous state serving")
-        assert "web.yaml:1" in told.json["detail"]
+        refused = forge.push({"web.yaml": "workloads: [{id: other, kind: sight}]"})
+        for body in (None, None, {"commit": refused}):  # whoever asks again is not told that all is well
+            told = _reload(controller, body)
+            assert (told.status, told.json["error"]) == (500, "previous state serving")
+            assert "web.yaml:1" in told.json["detail"]
         assert (_workloads(controller), controller.ready) == (["web"], True)
         forge.push(_manifest("web", "healed"))
         assert _reload(controller).json["changed"] is True
