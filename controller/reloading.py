@@ -69,8 +69,8 @@ class Reloading:
         self.worker.stop()
 
     def holds(self, commit: str) -> bool:
-        """For the webhook: whether this commit is here already (H4)."""
-        return self.tree is not None and self.tree.holds(commit)
+        """For the webhook: whether this commit is here already (H4), and not one that could not be put in force."""
+        return self.tree is not None and not self.worker.refused and self.tree.holds(commit)
 
     def reload(self, branch: str | None) -> ReloadAnswer:
         """For the webhook: sync and rebuild (H5).

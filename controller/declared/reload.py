@@ -84,6 +84,7 @@ class ReloadWorker:
         self._in_force: Declared | None = None
         self._swap_failed = False
         self._unfinished = False
+        self._refused = False
         self._trouble = ""
         self._wakeup = threading.Condition()
         self._jobs: deque[_Job] = deque()
@@ -99,6 +100,11 @@ class ReloadWorker:
     def unfinished(self) -> bool:
         """Whether asking again may help though nothing declared has changed: a store that was away, a prune."""
         return self._unfinished
+
+    @property
+    def refused(self) -> bool:
+        """Whether what is declared now is not in force, because it could not be built."""
+        return self._refused
 
     def rebuild(self, reason: str) -> Reloaded:
         """Rebuild on the caller's thread: for the first activation, before the worker is started."""
@@ -204,7 +210,9 @@ class ReloadWorker:
         with self._tree.locked():
             report = self._tree.sync(branch, self._hooks.now())
             moved = report.outcome in (SyncOutcome.FAST_FORWARDED, SyncOutcome.DIVERGED)
-            reloaded = self._rebuild_or_raise("git") if moved else None
+            # What was refused is tried again, or whoever asks twice is told that all is well.
+            again = self._refused and report.outcome is SyncOutcome.IN_SYNC
+            reloaded = self._rebuild_or_raise("git") if moved or again else None
         self._tell_sync(report, moved=moved)
         activated = reloaded is not None and reloaded.result is ReloadResult.ACTIVATED
         generation = self._in_force.generation if self._in_force else 0
@@ -237,10 +245,12 @@ class ReloadWorker:
             same = declared.equals(before) and not self._swap_failed
             prepared = None if same and not self._unfinished else self._hooks.build(declared)
         except TallydError as error:
+            self._refused = True
             self._unfinished = isinstance(error, StoreUnavailable | LockTimeout)
             self._say_once(str(error), "reload refused, the previous state serves", asked_by=reason)
             return self._ended(ReloadResult.ERROR, generation, str(error), ReloadFailed(str(error)))
         self._trouble = ""
+        self._refused = False
         self._unfinished = prepared is not None and prepared.unfinished
         if prepared is None or (same and not prepared.changed):
             self._in_force = declared
