@@ -164,7 +164,8 @@ def _sweep(connection: Connection, host: str, missing: Iterable[tuple[str, str]]
 def _touch(connection: Connection, host: str, unseen: Sequence[str], listed_at: datetime) -> None:
     # A row that no pass ever saw has no last-seen; it gets its first one with its first update.
     present = and_(CONTAINERS.c.state != MISSING, CONTAINERS.c.container_id.is_not(None))
-    seen = and_(CONTAINERS.c.host == host, present, CONTAINERS.c.last_seen_at.is_not(None))
+    # One that this pass wrote has its new last-seen already.
+    seen = and_(CONTAINERS.c.host == host, present, CONTAINERS.c.last_seen_at != listed_at)
     statement = update(CONTAINERS).where(seen).values(last_seen_at=listed_at)
     connection.execute(statement.where(CONTAINERS.c.id.not_in(unseen)) if unseen else statement)
 

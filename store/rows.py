@@ -1,14 +1,14 @@
 """Writing rows of the index in bulk, and one by one where the store refuses some.
 
-Both statements are derived from :data:`~store.tables.OBSERVED_COLUMNS`, so neither can touch a deployer-owned
-column (R12). They are compiled once and handed to the driver as tuples: a thousand rows through SQLAlchemy's own
-parameters cost five times as much.
+All statements are derived from :data:`~store.tables.OBSERVED_COLUMNS`, so none can touch a deployer-owned column
+(R12). They are compiled once and handed to the driver as tuples: a thousand rows through SQLAlchemy's own parameters
+cost five times as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter, itemgetter
@@ -24,14 +24,25 @@ from store.tables import CONTAINERS, OBSERVED_COLUMNS
 ASSIGNMENT_FIELDS = tuple(field.name for field in fields(Assignment))
 
 _values_of = attrgetter(*ASSIGNMENT_FIELDS)
+_GIVEN = ("row_id", *ASSIGNMENT_FIELDS[1:], "last_seen_at", "row_host", "expected_container_id")
+"""Names of what every statement is given of a row, in this order; each takes what it needs."""
+
 _ROW_ERRORS = (exc.DataError, exc.IntegrityError, UnicodeError)
 
-Values = dict[str, Any]
+Given = tuple[Any, ...]
 
 
-def as_values(row: Assignment) -> Values:
+def as_values(row: Assignment) -> dict[str, Any]:
     """A row's observed columns and id, by column."""
     return dict(zip(ASSIGNMENT_FIELDS, _values_of(row), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """Text for the driver, and how what is given becomes its parameters."""
+
+    sql: str
+    parameters_of: Callable[[Given], Any]
 
 
 class RowWriter:
@@ -48,13 +59,20 @@ class RowWriter:
 
     def insert(self, rows: Sequence[Assignment]) -> None:
         """Insert rows; one that exists is overwritten, unless it got another container since the snapshot."""
-        key = {"host": self._host, "last_seen_at": self._seen_at}
-        self._execute(_upsert(self._connection.dialect.name), [as_values(row) | key for row in rows])
+        self._execute(_upsert(self._connection.dialect.name), [self._given(row, None) for row in rows])
 
     def update(self, updates: Sequence[RowUpdate]) -> None:
         """Overwrite rows that still hold the container that the snapshot saw."""
-        key = {"row_host": self._host, "last_seen_at": self._seen_at}
-        self._execute(_GUARDED_UPDATE, [_as_update(each) | key for each in self._untangled(updates)])
+        kept: list[Given] = []
+        moved: list[Given] = []
+        for each in self._untangled(updates):
+            expected = each.expected_container_id
+            (kept if each.row.container_id == expected else moved).append(self._given(each.row, expected))
+        self._execute(_OVERWRITE, kept)
+        self._execute(_REBIND, moved)
+
+    def _given(self, row: Assignment, expected_container_id: str | None) -> Given:
+        return (*_values_of(row), self._seen_at, self._host, expected_container_id)
 
     def _untangled(self, updates: Sequence[RowUpdate]) -> Iterator[RowUpdate]:
         """Rows whose container goes to another updated row give it up first: two rows may never hold one."""
@@ -68,17 +86,17 @@ class RowWriter:
             self._connection.execute(_GIVE_UP, key | {"expected_container_id": each.expected_container_id})
             yield replace(each, expected_container_id=None)
 
-    def _execute(self, statement: Insert | Update, rows: list[Values]) -> None:
+    def _execute(self, statement: Insert | Update, rows: list[Given]) -> None:
         if not rows:
             return
-        sql, names = _compiled(statement, self._connection.dialect)
-        bound = [_positional(row, names) for row in rows] if names else rows
+        compiled = _compiled(statement, self._connection.dialect)
+        parameters = [compiled.parameters_of(row) for row in rows]
         try:
             with self._connection.begin_nested():
-                self._connection.exec_driver_sql(sql, bound)
+                self._connection.exec_driver_sql(compiled.sql, parameters)
         except _ROW_ERRORS:
-            for row, parameters in zip(rows, bound, strict=True):
-                self._execute_one(str(row.get("row_id") or row.get("id")), sql, parameters)
+            for row, each in zip(rows, parameters, strict=True):
+                self._execute_one(row[0], compiled.sql, each)
 
     def _execute_one(self, row_id: str, sql: str, parameters: Any) -> None:
         try:
@@ -94,14 +112,19 @@ def _guarded_update(**values: Any) -> Update:
     return update(CONTAINERS).where(key, unchanged).values(values)
 
 
-_GUARDED_UPDATE = _guarded_update(**{name: bindparam(name) for name in OBSERVED_COLUMNS})
-_GIVE_UP = _guarded_update(container_id=None)
+_BINDING = "container_id"
+_REBIND = _guarded_update(**{name: bindparam(name) for name in OBSERVED_COLUMNS})
+_OVERWRITE = _guarded_update(**{name: bindparam(name) for name in OBSERVED_COLUMNS if name != _BINDING})
+"""For a row that keeps its container, which the guard has made sure of: so its unique index stays untouched."""
+
+_GIVE_UP = _guarded_update(**{_BINDING: None})
 
 
 @lru_cache(maxsize=2)
 def _upsert(dialect: str) -> Insert:
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = make(CONTAINERS).values({name: bindparam(name) for name in ("host", "id", *OBSERVED_COLUMNS)})
+    key = {"host": bindparam("row_host"), "id": bindparam("row_id")}
+    statement = make(CONTAINERS).values(key | {name: bindparam(name) for name in OBSERVED_COLUMNS})
     overwritten = {name: statement.excluded[name] for name in OBSERVED_COLUMNS}
     # A row that was made since the snapshot keeps the container that its maker gave it.
     free = CONTAINERS.c.container_id.is_(None) | (CONTAINERS.c.container_id == statement.excluded.container_id)
@@ -109,23 +132,16 @@ def _upsert(dialect: str) -> Insert:
 
 
 @lru_cache(maxsize=8)
-def _compiled(statement: Insert | Update, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
-    """The statement's text for the driver, and the order of its parameters; empty where they go by name."""
+def _compiled(statement: Insert | Update, dialect: Dialect) -> _Statement:
     compiled = statement.compile(dialect=dialect)
-    return str(compiled), tuple(compiled.positiontup or ())
-
-
-def _positional(row: Values, names: tuple[str, ...]) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = itemgetter(*names)(row)
-    return found
+    names = compiled.positiontup or list(compiled.params)
+    taken = itemgetter(*(_GIVEN.index(name) for name in names))
+    if compiled.positiontup:
+        return _Statement(str(compiled), taken)
+    return _Statement(str(compiled), lambda given: dict(zip(names, taken(given), strict=True)))
 
 
 def _as_bound(dialect: Dialect, moment: datetime) -> Any:
     """A time as the driver takes it for the column `last_seen_at`."""
     bind = CONTAINERS.c.last_seen_at.type.dialect_impl(dialect).bind_processor(dialect)
     return moment if bind is None else bind(moment)
-
-
-def _as_update(change: RowUpdate) -> Values:
-    values = as_values(change.row)
-    return values | {"row_id": values.pop("id"), "expected_container_id": change.expected_container_id}
