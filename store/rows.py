@@ -123,7 +123,7 @@ _GIVE_UP = _guarded_update(**{_BINDING: None})
 @lru_cache(maxsize=2)
 def _upsert(dialect: str) -> Insert:
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    key = {"host": bindparam("row_host"), "id": bindparam("row_id")}
+    key: dict[str, Any] = {"host": bindparam("row_host"), "id": bindparam("row_id")}
     statement = make(CONTAINERS).values(key | {name: bindparam(name) for name in OBSERVED_COLUMNS})
     overwritten = {name: statement.excluded[name] for name in OBSERVED_COLUMNS}
     # A row that was made since the snapshot keeps the container that its maker gave it.

@@ -186,8 +186,10 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
     )
 
 
-def rows_after(snapshot: Snapshot, change: Change, rejected: Mapping[str, str]) -> dict[str, Assignment]:
+def rows_after(snapshot: Snapshot, change: Change, rejected: Mapping[str, str]) -> Mapping[str, Assignment]:
     """This host's rows once the change is written; no second look at the store is needed."""
+    if change.empty:
+        return snapshot.rows
     rows = dict(snapshot.rows)
     written = [*change.inserted, *(each.row for each in change.updated)]
     rows |= {row.id: row for row in written if row.id not in rejected}

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.daemon import CLOCK, build_activation, open_store, register_host
+from controller.daemon import CLOCK, build_activation, open_store, register_host, settle_memory
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.loop.lease import Candidate, LeaseKeeper
@@ -135,6 +135,7 @@ def controller_of(
     )
     try:
         controller.tick()
+        settle_memory()  # as the daemon does after its first pass
         yield controller
     finally:
         client.close()
