@@ -40,11 +40,10 @@ from store.records import MISSING, Assignment, Change, Listed, Snapshot
 class Lister(Protocol):
     """The one thing that a pass wants of an engine."""
 
-    def list_containers(self, only: Collection[str] | None = None) -> Listing:
-        """All containers, or those with these ids, or an :class:`~controller.errors.EngineError`."""
-
-    def begin_listing(self) -> Callable[[], Listing]:
-        """All containers, in two steps: what is returned waits for them."""
+    def begin_listing(self, only: Collection[str] | None = None) -> Callable[[], Listing]:
+        """All containers, or those with these ids, in two steps: what is returned waits for them, or raises an
+        :class:`~controller.errors.EngineError`.
+        """
 
 
 @dataclass(frozen=True, slots=True)

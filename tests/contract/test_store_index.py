@@ -41,7 +41,7 @@ def test_columns_have_exactly_one_owner() -> None:
 
 
 def test_statements_name_observed_columns_and_no_others(database: Database) -> None:
-    """R12: the statements of a pass that inserts, updates, rebinds, sweeps and touches set exactly the observed columns.
+    """R12: the statements of a pass that inserts, updates, rebinds, sweeps and touches set the observed columns only.
 
     That of a row which keeps its container leaves out `container_id`, as its guard has just compared it.
     """
