@@ -123,10 +123,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class RowUpdate:
-    """A row to be overwritten, if it still holds the container that the snapshot saw."""
+    """A row to be overwritten, if it still holds the container that the snapshot saw.
+
+    ``before`` is the row as the snapshot saw it, where that is known: many rows that change alike are then written at
+    once.
+    """
 
     row: Assignment
     expected_container_id: str | None
+    before: Assignment | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

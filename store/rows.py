@@ -1,12 +1,14 @@
 """Writing rows of the index in bulk, and one by one where the store refuses some.
 
 All statements are derived from :data:`~store.tables.OBSERVED_COLUMNS`, so none can touch a deployer-owned column
-(R12). They are compiled once and handed to the driver as tuples: a thousand rows through SQLAlchemy's own parameters
-cost five times as much.
+(R12). Rows that change alike, as when an engine restarts, are one statement. The others are compiled once and handed
+to the driver as tuples: a thousand rows through SQLAlchemy's own parameters cost five times as much.
 """
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -14,7 +16,21 @@ from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Update, and_, bindparam, exc, update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Dialect,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    cast,
+    exc,
+    func,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
@@ -29,7 +45,11 @@ _GIVEN = ("row_id", *ASSIGNMENT_FIELDS[1:], "last_seen_at", "row_host", "expecte
 
 _ROW_ERRORS = (exc.DataError, exc.IntegrityError, UnicodeError)
 
+MANY_ALIKE = 8
+"""Fewer rows than these are not worth a statement of their own."""
+
 Given = tuple[Any, ...]
+Changes = tuple[tuple[str, Any], ...]
 
 
 def as_values(row: Assignment) -> dict[str, Any]:
@@ -54,7 +74,8 @@ class RowWriter:
     def __init__(self, connection: Connection, host: str, seen_at: datetime) -> None:
         self._connection = connection
         self._host = host
-        self._seen_at = _as_bound(connection.dialect, seen_at)
+        self._seen_at = seen_at
+        self._bound_seen_at = _as_bound(connection.dialect, seen_at)
         self.rejected: dict[str, str] = {}
 
     def insert(self, rows: Sequence[Assignment]) -> None:
@@ -63,16 +84,36 @@ class RowWriter:
 
     def update(self, updates: Sequence[RowUpdate]) -> None:
         """Overwrite rows that still hold the container that the snapshot saw."""
-        kept: list[Given] = []
+        kept: list[Assignment] = []
         moved: list[Given] = []
+        alike: defaultdict[Changes, list[Assignment]] = defaultdict(list)
         for each in self._untangled(updates):
-            expected = each.expected_container_id
-            (kept if each.row.container_id == expected else moved).append(self._given(each.row, expected))
-        self._execute(_OVERWRITE, kept)
+            if each.row.container_id is None or each.row.container_id != each.expected_container_id:
+                moved.append(self._given(each.row, each.expected_container_id))
+            elif each.before is None:
+                kept.append(each.row)
+            else:
+                alike[_changes(each.before, each.row)].append(each.row)
+        for changes, rows in alike.items():
+            if len(rows) < MANY_ALIKE or not self._change_alike(changes, rows):
+                kept += rows
+        self._execute(_OVERWRITE, [self._given(row, row.container_id) for row in kept])
         self._execute(_REBIND, moved)
 
+    def _change_alike(self, changes: Changes, rows: Sequence[Assignment]) -> bool:
+        """One statement for rows of which the same columns get the same values; False where the store refused it."""
+        # As a text, which is one parameter on either store however many rows it names.
+        named = {"row_host": self._host, "bound": json.dumps({row.id: row.container_id for row in rows})}
+        values = {**dict(changes), "last_seen_at": self._seen_at}
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(_alike(self._connection.dialect.name, tuple(values)), named | values)
+        except _ROW_ERRORS:
+            return False
+        return True
+
     def _given(self, row: Assignment, expected_container_id: str | None) -> Given:
-        return (*_values_of(row), self._seen_at, self._host, expected_container_id)
+        return (*_values_of(row), self._bound_seen_at, self._host, expected_container_id)
 
     def _untangled(self, updates: Sequence[RowUpdate]) -> Iterator[RowUpdate]:
         """Rows whose container goes to another updated row give it up first: two rows may never hold one."""
@@ -118,6 +159,22 @@ _OVERWRITE = _guarded_update(**{name: bindparam(name) for name in OBSERVED_COLUM
 """For a row that keeps its container, which the guard has made sure of: so its unique index stays untouched."""
 
 _GIVE_UP = _guarded_update(**{_BINDING: None})
+
+
+def _changes(before: Assignment, row: Assignment) -> Changes:
+    """The columns that differ, with their new values."""
+    pairs = zip(ASSIGNMENT_FIELDS, _values_of(before), _values_of(row), strict=True)
+    return tuple((name, new) for name, old, new in pairs if new != old)
+
+
+@lru_cache(maxsize=64)
+def _alike(dialect: str, names: tuple[str, ...]) -> Update:
+    bound = bindparam("bound", type_=Text)
+    each = func.json_each_text(cast(bound, JSON)) if dialect == "postgresql" else func.json_each(bound)
+    pairs = each.table_valued("key", "value")
+    still_bound = tuple_(CONTAINERS.c.id, CONTAINERS.c.container_id).in_(select(pairs.c.key, pairs.c.value))
+    of_host = CONTAINERS.c.host == bindparam("row_host")
+    return update(CONTAINERS).where(of_host, still_bound).values({name: bindparam(name) for name in names})
 
 
 @lru_cache(maxsize=2)
