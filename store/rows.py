@@ -31,9 +31,9 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
+from store.database import insert_into
 from store.records import Assignment, RowUpdate
 from store.tables import CONTAINERS, OBSERVED_COLUMNS
 
@@ -179,9 +179,8 @@ def _alike(dialect: str, names: tuple[str, ...]) -> Update:
 
 @lru_cache(maxsize=2)
 def _upsert(dialect: str) -> Insert:
-    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     key: dict[str, Any] = {"host": bindparam("row_host"), "id": bindparam("row_id")}
-    statement = make(CONTAINERS).values(key | {name: bindparam(name) for name in OBSERVED_COLUMNS})
+    statement = insert_into(CONTAINERS, dialect).values(key | {name: bindparam(name) for name in OBSERVED_COLUMNS})
     overwritten = {name: statement.excluded[name] for name in OBSERVED_COLUMNS}
     # A row that was made since the snapshot keeps the container that its maker gave it.
     free = CONTAINERS.c.container_id.is_(None) | (CONTAINERS.c.container_id == statement.excluded.container_id)
