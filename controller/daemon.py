@@ -14,18 +14,21 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from controller import __version__
+from controller.activator import Activator, Running, first_activation, register_host
+from controller.declared.config import locate_config
+from controller.declared.declaration import Declaration
+from controller.declared.reload_status import ReloadStatus
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.engine.events import EventStream
 from controller.http.server import HttpServer
-from controller.labels import LabelNames
-from controller.loop.converge import ConvergeLimits, Converger
-from controller.loop.lease import TTL_INTERVALS, Candidate, LeaseKeeper
+from controller.loop.activations import Activations
+from controller.loop.lease import Candidate, LeaseKeeper, lease_seconds
 from controller.loop.publish import Narrator, publish_metrics
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import Loop, LoopHooks, clamp_interval
@@ -34,12 +37,10 @@ from controller.loop.tick import Activation, Clock
 from controller.loop.watch import Watch, WatchHooks
 from controller.metrics import Metrics
 from controller.notify import Notifier
-from controller.plugins.registry import Registry, load_registry
+from controller.plugins.registry import load_registry
+from controller.reloading import Reloading
 from controller.settings import Settings
-from store import hosts
 from store.database import Database, open_database
-from store.leases import Lease
-from store.records import Host
 from store.revisions import count_revisions
 from store.schema import migrate
 
@@ -52,7 +53,6 @@ CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
 COMMAND_LEASE_SECONDS = 5.0
 _SPARE_SECONDS = 30.0
 _OBJECTS_OF_A_PASS = 50_000
-_SHORTEST_LEASE_SECONDS = 1.0
 
 
 def open_store(settings: Settings) -> Database:
@@ -66,16 +66,9 @@ def open_store(settings: Settings) -> Database:
     return database
 
 
-def register_host(database: Database, settings: Settings, endpoint: str, *, single_pass: bool = False) -> None:
-    """Make this host known to the store, with the interval that decides when its truth is stale."""
-    interval = clamp_interval(settings.interval_seconds)
-    host = Host(settings.host, endpoint=endpoint, interval_seconds=interval)
-    hosts.register(database, host, single_pass=single_pass)
-
-
 def candidate_for(settings: Settings, address: str, control_token: str) -> Candidate:
     """A controller that stands for its host, under a new random name."""
-    ttl = max(_SHORTEST_LEASE_SECONDS, TTL_INTERVALS * clamp_interval(settings.interval_seconds))
+    ttl = lease_seconds(clamp_interval(settings.interval_seconds))
     return Candidate(settings.host, secrets.token_hex(16), ttl, address, control_token)
 
 
@@ -84,24 +77,9 @@ def command_candidate(settings: Settings) -> Candidate:
     return Candidate(settings.host, secrets.token_hex(16), COMMAND_LEASE_SECONDS)
 
 
-def build_activation(
-    settings: Settings,
-    database: Database,
-    engine: EngineClient,
-    lease: Callable[[], Lease],
-    *,
-    registry: Registry,
-    interrupted: Callable[[], bool] = lambda: False,
-) -> Activation:
-    """All that one pass works with."""
-    limits = ConvergeLimits(
-        workers=settings.plugin_workers,
-        deadline_seconds=settings.plugin_deadline_seconds,
-        pass_seconds=min(settings.plugin_deadline_seconds * 1.25, clamp_interval(settings.interval_seconds)),
-    )
-    converger = Converger(registry, limits, chance=random.Random(), monotonic=CLOCK.monotonic)
-    names = LabelNames(settings.label_prefix)
-    return Activation(settings.host, names, database, engine, converger, lease, interrupted)
+def instance_id(owner: str) -> str:
+    """What names a running controller in answers: the beginning of the random name that it leads under (G10)."""
+    return owner[:12]
 
 
 def settle_memory() -> None:
@@ -118,6 +96,8 @@ def settle_memory() -> None:
 class Daemon:
     """One running controller. Started once, stopped once; both can be repeated without harm.
 
+    :param flags: those of the settings that no reload may change, because they were given on the command line; none:
+        all of ``settings``.
     :raises SettingInvalid: the port cannot be opened, or the engine's address is wrong.
     :raises StoreError: the store cannot be used.
     """
@@ -127,6 +107,7 @@ class Daemon:
         settings: Settings,
         environment: Mapping[str, str],
         reported: Callable[[TickReport], None] = lambda _report: None,
+        flags: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
@@ -146,16 +127,20 @@ class Daemon:
         self._http = HttpServer(*settings.address, self._build_app)
         self._control_token = secrets.token_urlsafe(32)
         candidate = candidate_for(settings, self._http.url, self._control_token)
+        self.instance_id = instance_id(candidate.owner)
         self.keeper = LeaseKeeper(self.database, candidate, CLOCK.monotonic, self._lead)
-        self.loop = Loop(LoopHooks(lambda: self._activation, self._record, self._cancel), CLOCK, self.interval)
-        self._activation = build_activation(
+        self.loop = Loop(LoopHooks(self._current, self._record, self._cancel), CLOCK, self.interval)
+        first = first_activation(
             settings,
             self.database,
             self._engine,
             self.keeper.current,
             registry=self.registry,
+            clock=CLOCK,
             interrupted=self._somebody_waits,
         )
+        self.activations = Activations(first, CLOCK.monotonic)
+        self.reloading = self._build_reloading(environment, flags)
         self.watch = self._build_watch()
         self._started = False
         self._stopped = threading.Event()
@@ -187,10 +172,12 @@ class Daemon:
             store=self.database.display_url,
             address=self.address,
         )
+        self.reloading.boot()
         self.watch.start()
         self.loop.start()
         self.keeper.start()
         self._http.start()
+        self.reloading.start()
 
     def stop(self) -> None:
         """Stop in reverse order; returns within about two seconds, whatever the engine or a plugin does (R3)."""
@@ -199,6 +186,7 @@ class Daemon:
         self._stopped.set()
         self._ended.put(0)
         self._notifier.stopping()
+        self.reloading.stop()
         self.watch.stop()
         self.loop.stop()
         self._http.stop()
@@ -212,9 +200,11 @@ class Daemon:
         # A handler runs inside whatever the main thread does, so it may take no lock; this queue is made for that.
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, lambda number, _frame: self._ended.put(number))
-        self.start()
-        self._ended.get()
-        self.stop()
+        try:
+            self.start()
+            self._ended.get()
+        finally:
+            self.stop()
 
     @property
     def longest_silence_seconds(self) -> float:
@@ -225,12 +215,14 @@ class Daemon:
     def _build_app(self) -> FastAPI:
         from controller.http.app import HttpContext, build_app
         from controller.http.auth import Access
+        from controller.http.config import ConfigContext
+        from controller.http.reload import ReloadAccess
 
         token = self.settings.api_token
         app = build_app(
             HttpContext(
                 host=self.settings.host,
-                label_prefix=self.settings.label_prefix,
+                label_prefix=lambda: self.activations.current().names.prefix,
                 database=self.database,
                 registry=self.registry,
                 loop=self.loop,
@@ -241,6 +233,15 @@ class Daemon:
                 ),
                 now=CLOCK.now,
                 longest_silence_seconds=self.longest_silence_seconds,
+                reloader=self.reloading,
+                reload_access=ReloadAccess(self.settings.reload_tokens),
+                config=ConfigContext(
+                    host=self.settings.host,
+                    instance_id=self.instance_id,
+                    store=self.reloading.store,
+                    status=self.reloading.status,
+                    worker=self.reloading.worker,
+                ),
             )
         )
         settle_memory()
@@ -249,12 +250,15 @@ class Daemon:
     def _lead(self) -> None:
         self.loop.request()
 
+    def _current(self) -> Activation:
+        return self.activations.current()
+
     def _somebody_waits(self) -> bool:
         return self.loop.somebody_waits
 
     def _cancel(self) -> None:
         self._engine.cancel()
-        self._activation.converger.stop()
+        self.activations.current().converger.stop()
 
     def _build_watch(self) -> Watch:
         hooks = WatchHooks(
@@ -265,6 +269,15 @@ class Daemon:
         )
         return Watch(self._open_stream, hooks, random.Random())
 
+    def _build_reloading(self, environment: Mapping[str, str], flags: Mapping[str, Any] | None) -> Reloading:
+        given = self.settings.model_dump(exclude_unset=True) if flags is None else flags
+        config = locate_config(self.settings, self.database, CLOCK.now)
+        declaration = Declaration(config, self.settings, given, environment, self.registry)
+        running = Running(self.activations, self.loop, self.status, self.keeper, self._engine.endpoint.url)
+        status = ReloadStatus(CLOCK.now)
+        activator = Activator(running, self.database, status, CLOCK.now)
+        return Reloading(declaration, activator, self.settings, environment, self.metrics, status, CLOCK.now)
+
     def _open_stream(self) -> EventStream:
         return EventStream(self._engine.endpoint)
 
@@ -273,6 +286,7 @@ class Daemon:
             self.keeper.lost()
         elif report.complete and not report.targeted:
             self.keeper.committed()
+            self.reloading.backstop()
         self.metrics.lease_held.set(self.keeper.held)
         self.status.record(report)
         self._narrator.tell(report)

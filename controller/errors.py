@@ -4,8 +4,10 @@
 
     TallydError                      everything raised on purpose; the text is for the person at the terminal
     ├── UsageError                   what was asked for makes no sense (CLI exit 2)
-    │   ├── SettingInvalid           a flag, variable or configuration key
-    │   └── ManifestInvalid          a workload manifest, with file and line
+    │   ├── SettingInvalid           a flag or variable
+    │   │   └── ConfigInvalid        the controller config, with file and line
+    │   ├── ManifestInvalid          a workload manifest, with file and line
+    │   └── BranchUnknown            a branch that the git remote does not have
     ├── EngineError                  the engine did not give a usable answer
     │   ├── EngineUnreachable        no connection, or it broke
     │   ├── EngineTimeout            no complete answer before the deadline
@@ -14,12 +16,16 @@
     ├── PluginError                  a plugin, or what it said, is unusable
     │   ├── PluginUnknown            no plugin of this kind is installed
     │   └── PluginConfigInvalid      the plugin refuses its configuration
+    ├── WatchFailed                  a folder cannot be watched
+    ├── GitFailed                    git is not installed, or cannot work on the working tree
+    ├── ReloadFailed                 a new activation could not be built; the previous one serves
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
         ├── PassSuperseded, EngineRefused, LeaseHeld, LeaseLost
         ├── NotFound
-        └── Conflict ── WorkloadConflict
+        ├── LockTimeout              somebody else holds a lock for too long
+        └── Conflict ── WorkloadConflict, GenerationConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
 """
@@ -27,8 +33,10 @@ A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``
 from store.errors import (
     Conflict,
     EngineRefused,
+    GenerationConflict,
     LeaseHeld,
     LeaseLost,
+    LockTimeout,
     NotFound,
     PassSuperseded,
     RowRejected,
@@ -41,6 +49,8 @@ from store.errors import (
 )
 
 __all__ = [
+    "BranchUnknown",
+    "ConfigInvalid",
     "Conflict",
     "EngineAnswerInvalid",
     "EngineCallCancelled",
@@ -48,15 +58,19 @@ __all__ = [
     "EngineRefused",
     "EngineTimeout",
     "EngineUnreachable",
+    "GenerationConflict",
+    "GitFailed",
     "LeaderUnreachable",
     "LeaseHeld",
     "LeaseLost",
+    "LockTimeout",
     "ManifestInvalid",
     "NotFound",
     "PassSuperseded",
     "PluginConfigInvalid",
     "PluginError",
     "PluginUnknown",
+    "ReloadFailed",
     "RowRejected",
     "SchemaOutdated",
     "SettingInvalid",
@@ -65,6 +79,7 @@ __all__ = [
     "StoreUrlInvalid",
     "TallydError",
     "UsageError",
+    "WatchFailed",
     "WorkloadConflict",
 ]
 
@@ -77,8 +92,18 @@ class SettingInvalid(UsageError):
     """A setting is unknown or has a value that is not allowed (O2)."""
 
 
+class ConfigInvalid(SettingInvalid):
+    """The controller config cannot be read or is not allowed; one line a problem, with file and line. Nothing was
+    stored.
+    """
+
+
 class ManifestInvalid(UsageError):
     """One or more places of a manifest are wrong; one line each, with file and line. Nothing was applied."""
+
+
+class BranchUnknown(UsageError):
+    """The branch that was asked for cannot be resolved at the remote (H3)."""
 
 
 class EngineError(TallydError):
@@ -99,6 +124,22 @@ class EngineAnswerInvalid(EngineError):
 
 class EngineCallCancelled(EngineError):
     """The call was given up because the controller stops (R3)."""
+
+
+class WatchFailed(TallydError):
+    """A folder that holds declared files cannot be watched (W1)."""
+
+
+class GitFailed(TallydError):
+    """git is not installed, or cannot work on this working tree."""
+
+
+class ReloadFailed(TallydError):
+    """A new activation could not be built (the previous one serves), or not be put in place whole (H6)."""
+
+    def __init__(self, message: str, *, restart_required: bool = False) -> None:
+        super().__init__(message)
+        self.restart_required = restart_required
 
 
 class LeaderUnreachable(TallydError):

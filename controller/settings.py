@@ -1,36 +1,40 @@
-"""The settings of one process: flags, then environment, then the controller config, then defaults (O2).
+"""The settings of one process, and which of them a running one takes up.
 
-Frozen. A setting that is unknown or wrong is an error that names it, what is allowed and the nearest name.
+Frozen. Where their values come from is the matter of :mod:`controller.settings_sources`.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from controller.errors import SettingInvalid
 from controller.labels import DEFAULT_PREFIX
 
-ENVIRONMENT_PREFIX = "TALLYD_"
-_FILE_SUFFIX = "_FILE"
-# Kubernetes gives every pod variables for every service; one named tallyd must not stop us from starting.
-_SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
-_FOR_TESTS = "TALLYD_TEST_"
 _LISTEN = re.compile(r"^(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>\d{1,5})$")
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+LIVE_SETTINGS = frozenset(
+    {
+        "interval_seconds",
+        "label_prefix",
+        "log_level",
+        "manifests_prune",
+        "plugin_deadline_seconds",
+        "plugin_workers",
+        "reload_drain_seconds",
+    }
+)
+"""Settings that a reload puts into effect. All others keep their value until a restart, and the log says so."""
+
+SECRET_SETTINGS = frozenset({"api_token", "reload_token", "reload_token_previous"})
 
 
 def default_database_url() -> str:
@@ -40,10 +44,10 @@ def default_database_url() -> str:
     return f"sqlite:///{Path.home() / '.local' / 'state' / 'tallyd' / 'tallyd.db'}"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be set. Each is also ``TALLYD_<NAME>`` and ``TALLYD_<NAME>_FILE``."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     host: str = Field(
         default_factory=socket.gethostname,
@@ -54,7 +58,25 @@ class Settings(BaseSettings):
         default_factory=default_database_url,
         description="The store: `sqlite:////path/to/file.db`, or `postgresql://user@server/database` for many hosts.",
     )
-    config: Path | None = Field(default=None, description="The controller config, a YAML or JSON file of settings.")
+    config: Path | None = Field(
+        default=None,
+        description="The controller config, a YAML or JSON file of settings. None: `config.yaml` beside a SQLite "
+        "store, a table in a PostgreSQL store.",
+    )
+    manifests: Path | None = Field(
+        default=None,
+        description="A workload manifest, a folder of them, or a folder in a git working tree; kept in force.",
+    )
+    manifests_prune: bool = Field(
+        default=False,
+        description="Whether a workload whose manifest is gone is deleted, once it has no container left.",
+    )
+    git_sync_seconds: Seconds = Field(
+        default=0.0,
+        ge=0,
+        le=86_400,
+        description="Seconds between fetches of the working tree that holds the manifests; 0: only by the webhook.",
+    )
     listen: str = Field(
         default="127.0.0.1:9477",
         description="Address of metrics, probes and API, `host:port`; port 0 takes any.",
@@ -69,6 +91,18 @@ class Settings(BaseSettings):
     )
     reload_token: SecretStr | None = Field(
         default=None, min_length=32, description="Bearer token of the reload webhook; at least 32 characters."
+    )
+    reload_token_previous: SecretStr | None = Field(
+        default=None, min_length=32, description="A second one that is accepted too, while tokens are rotated."
+    )
+    reload_debounce_seconds: Seconds = Field(
+        default=0.25, ge=0.01, le=60, description="Seconds without a further change until changed files are read."
+    )
+    reload_drain_seconds: Seconds = Field(
+        default=10.0,
+        ge=0,
+        le=3600,
+        description="Seconds that what a reload replaced goes on serving those who began with it; 0: none.",
     )
     api_token: SecretStr | None = Field(
         default=None,
@@ -112,6 +146,16 @@ class Settings(BaseSettings):
         except ValueError:
             return host == "localhost"
 
+    @property
+    def reload_tokens(self) -> tuple[str, ...]:
+        """The secrets of the webhook; none, one, or two while they are rotated (H2)."""
+        given = (self.reload_token, self.reload_token_previous)
+        return tuple(each.get_secret_value() for each in given if each is not None)
+
+    def live(self) -> Mapping[str, Any]:
+        """The part that a reload puts into effect."""
+        return {name: getattr(self, name) for name in LIVE_SETTINGS}
+
 
 def address_of(listen: str) -> tuple[str, int]:
     """``host:port`` → (host, port).
@@ -122,121 +166,3 @@ def address_of(listen: str) -> tuple[str, int]:
     if found is None or int(found["port"]) > 65535:
         raise ValueError("allowed: host:port or [v6]:port, port 0 to 65535")
     return found["v6"] or found["host"], int(found["port"])
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedSettings:
-    """Settings, and for each that is not a default where it came from (a flag, a variable, a file's key)."""
-
-    settings: Settings
-    origins: Mapping[str, str]
-
-
-class _Given(PydanticBaseSettingsSource):
-    """Values that were already read; pydantic-settings merges them in our order."""
-
-    def __init__(self, settings_class: type[BaseSettings], values: Mapping[str, Any]) -> None:
-        super().__init__(settings_class)
-        self._values = dict(values)
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return self._values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return self._values
-
-
-def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> LoadedSettings:
-    """Read all sources and validate the result.
-
-    :param flags: by setting name; ``None`` means "not given".
-    :raises SettingInvalid: naming the setting, the value, what is allowed, and the nearest name.
-    """
-    given = {name: value for name, value in flags.items() if value is not None}
-    from_environment, variables = _from_environment(environment)
-    config = given.get("config") or from_environment.get("config")
-    document = _from_document(Path(config)) if config else {}
-    origins = (
-        {name: f"key {name} of {config}" for name in document}
-        | variables
-        | {name: f"--{name.replace('_', '-')}" for name in given}
-    )
-
-    class Merged(Settings):
-        @classmethod
-        def settings_customise_sources(  # type: ignore[override]  # pydantic's own sources are not used
-            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            layers = (from_environment, document)
-            return (init_settings, *(_Given(settings_cls, layer) for layer in layers))
-
-    try:
-        return LoadedSettings(Merged(**given), origins)
-    except ValidationError as error:
-        raise SettingInvalid("\n".join(_problem(each, origins) for each in error.errors())) from error
-
-
-def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for variable, raw in sorted(environment.items()):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or _concerns_others(variable):
-            continue
-        name, value = _named_value(variable, raw)
-        if name in origins:
-            raise SettingInvalid(f"{origins[name]} and {variable} are both set; keep one of them")
-        values[name], origins[name] = value, variable
-    return values, origins
-
-
-def _concerns_others(variable: str) -> bool:
-    return variable.startswith(_FOR_TESTS) or _SERVICE_LINK.search(variable) is not None
-
-
-def _named_value(variable: str, raw: str) -> tuple[str, str]:
-    name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-    if name in Settings.model_fields:
-        return name, raw
-    from_file = name.removesuffix(_FILE_SUFFIX.lower())
-    if from_file == name or from_file not in Settings.model_fields:
-        raise SettingInvalid(
-            _unknown(variable, [f"{ENVIRONMENT_PREFIX}{each.upper()}" for each in Settings.model_fields])
-        )
-    try:
-        return from_file, Path(raw).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingInvalid(f"{variable} is {raw!r}, which cannot be read: {error}") from error
-
-
-def _from_document(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}  # an absent controller config is defaults (W7)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingInvalid(f"controller config {path} cannot be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingInvalid(
-            f"controller config {path} is a {type(content).__name__}; it must be a mapping of settings"
-        )
-    for key in content:
-        if key not in Settings.model_fields or key == "config":
-            names = [name for name in Settings.model_fields if name != "config"]
-            raise SettingInvalid(f"controller config {path}: {_unknown(str(key), names)}")
-    return content
-
-
-def _unknown(name: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(name, allowed, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{name} is not a setting; {hint}Allowed: {', '.join(allowed)}"
-
-
-def _problem(error: Any, origins: Mapping[str, str]) -> str:
-    name = str(error["loc"][0]) if error["loc"] else "settings"
-    where = origins.get(name, name)
-    if name.endswith("_token"):
-        return f"{where}: {error['msg'].replace(' items', ' characters')} (its value is not shown)"
-    return f"{where} is {error['input']!r}: {error['msg']}"

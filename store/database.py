@@ -94,6 +94,11 @@ class Database:
         self.engine.dispose()
 
 
+def hide_password(url: str) -> str:
+    """A database URL without its password, for answers and messages."""
+    return _PASSWORD.sub(":***@", url)
+
+
 def open_database(url: str, *, make: bool = True) -> Database:
     """Open the store behind ``url``, but connect lazily.
 
@@ -117,7 +122,7 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError) as error:
-        shown = _PASSWORD.sub(":***@", url)
+        shown = hide_password(url)
         raise StoreUrlInvalid(
             f"database URL {shown!r} cannot be read; allowed: sqlite:////path/to/file.db or "
             "postgresql://user@host/database"

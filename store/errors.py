@@ -68,6 +68,10 @@ class EngineRefused(StoreError):
         self.actual = actual
 
 
+class LockTimeout(StoreError):
+    """Somebody else held a lock for longer than anybody should (G1); nothing was done."""
+
+
 class NotFound(StoreError):
     """No such workload, container or host."""
 
@@ -82,5 +86,17 @@ class WorkloadConflict(Conflict):
     def __init__(self, workload_id: str, expected: int, current: int) -> None:
         super().__init__(f"workload {workload_id!r}: expected generation {expected}, current is {current}")
         self.workload_id = workload_id
+        self.expected = expected
+        self.current = current
+
+
+class GenerationConflict(Conflict):
+    """The controller config was changed by somebody else since it was read; nothing was stored (G3, HTTP 412)."""
+
+    def __init__(self, expected: int, current: int) -> None:
+        super().__init__(
+            f"controller config: expected generation {expected}, current is {current}; nothing was stored. Read it "
+            "again (tallyd config show), and repeat the change on that"
+        )
         self.expected = expected
         self.current = current

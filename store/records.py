@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from store.errors import GenerationConflict
+
 MISSING = "missing"
 """State of a row whose container was not listed. Ours; the engine never says it (R13)."""
 
@@ -35,6 +37,7 @@ class Workload:
 
     ``ref`` is the site id of a site and the Compose project name of a stack. ``host`` restricts the workload
     to one host; ``None`` lets every host of the store index it. ``generation`` rises with every change.
+    ``declared_by`` is the host whose manifests declare it, empty where somebody applied it by hand.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Workload:
     host: str | None = None
     generation: int = 0
     updated_at: datetime | None = None
+    declared_by: str = ""
 
 
 class Container(NamedTuple):
@@ -223,3 +227,26 @@ class Host:
         if self.last_listed_at is None:
             return True
         return abs((now - self.last_listed_at).total_seconds()) > 3 * self.interval_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDocument:
+    """The controller config as it was stored once: content and generation belong together (G4).
+
+    Generation 0 is "nothing stored". ``author`` says who stored it, in words. ``absent`` marks a file that was
+    deleted: its generation goes on from there.
+    """
+
+    generation: int = 0
+    content: Mapping[str, Any] = field(default_factory=dict)
+    author: str = ""
+    at: datetime | None = None
+    absent: bool = False
+
+    def expect(self, generation: int | None) -> None:
+        """Check that this is the generation that somebody expects; ``None`` expects nothing.
+
+        :raises GenerationConflict: it is another one (G3).
+        """
+        if generation is not None and generation != self.generation:
+            raise GenerationConflict(generation, self.generation)

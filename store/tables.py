@@ -126,6 +126,18 @@ class WorkloadTable(SQLModel, table=True):
     host: str | None = Field(default=None, sa_type=Text)
     generation: int = 1
     updated_at: datetime = Field(sa_type=UtcDateTime)
+    declared_by: str = Field(default="", sa_type=Text)
+
+
+class ConfigGenerationTable(SQLModel, table=True):
+    """The controller config, a row a generation: where the store is a server, or nothing but memory (G4)."""
+
+    __tablename__ = "config_generations"
+
+    generation: int = Field(primary_key=True)
+    content: dict[str, Any] = Field(sa_type=JSON)
+    author: str = Field(default="", sa_type=Text)
+    at: datetime = Field(sa_type=UtcDateTime)
 
 
 class RevisionTable(SQLModel, table=True):
@@ -166,6 +178,7 @@ def table_of(model: type[SQLModel]) -> Table:
 CONTAINERS = table_of(ContainerTable)
 HOSTS = table_of(HostTable)
 WORKLOADS = table_of(WorkloadTable)
+CONFIG_GENERATIONS = table_of(ConfigGenerationTable)
 REVISIONS = table_of(RevisionTable)
 TRAFFIC_SPLITS = table_of(TrafficSplitTable)
 

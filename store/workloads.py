@@ -14,7 +14,9 @@ from store.errors import Conflict, NotFound, WorkloadConflict
 from store.records import MISSING, Workload, WorkloadKind
 from store.tables import CONTAINERS, REVISIONS, TRAFFIC_SPLITS, WORKLOADS
 
-_DECLARED = tuple(name for name in Workload.__slots__ if name not in ("id", "generation", "updated_at"))
+_DECLARED = tuple(
+    name for name in Workload.__slots__ if name not in ("id", "generation", "updated_at", "declared_by")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,20 @@ def read_catalog(connection: Connection, host: str, only: Refs | None = None) ->
     return {row.id: _workload(row) for row in found}
 
 
+def read_workloads(connection: Connection) -> dict[str, Workload]:
+    """All workloads by id, in a transaction of the caller."""
+    return {row.id: _workload(row) for row in connection.execute(select(WORKLOADS).order_by(WORKLOADS.c.id))}
+
+
+def same_declaration(one: Workload, other: Workload) -> bool:
+    """Whether both declare the same, whatever their generations."""
+    return all(getattr(one, name) == getattr(other, name) for name in _DECLARED)
+
+
 def list_workloads(database: Database) -> list[Workload]:
     """All workloads by id."""
     with database.reading() as connection:
-        return [_workload(row) for row in connection.execute(select(WORKLOADS).order_by(WORKLOADS.c.id))]
+        return list(read_workloads(connection).values())
 
 
 def get_workload(database: Database, workload_id: str) -> Workload:
@@ -84,9 +96,16 @@ def apply_workloads(
     :raises NotFound: a parent that does not exist.
     """
     with database.writing() as connection:
-        ordered = _parents_first(connection, declared)
-        applied = [_apply(connection, each, now, expected_generation) for each in ordered]
-        _check_ancestors(connection, declared)
+        return apply_in(connection, declared, now, expected_generation)
+
+
+def apply_in(
+    connection: Connection, declared: Sequence[Workload], now: datetime, expected_generation: int | None = None
+) -> list[AppliedWorkload]:
+    """As :func:`apply_workloads`, in a transaction of the caller."""
+    ordered = _parents_first(connection, declared)
+    applied = [_apply(connection, each, now, expected_generation) for each in ordered]
+    _check_ancestors(connection, declared)
     return applied
 
 
@@ -100,10 +119,12 @@ def _apply(connection: Connection, declared: Workload, now: datetime, expected: 
         raise WorkloadConflict(declared.id, expected, generation)
     _check_ref(connection, declared)
     applied = replace(declared, generation=generation + 1, updated_at=now)
+    if declared.declared_by == "" and current is not None:
+        applied = replace(applied, declared_by=current.declared_by)
     if current is None:
         connection.execute(insert(WORKLOADS).values(_values(applied)))
         return AppliedWorkload(applied, "created")
-    if all(getattr(current, name) == getattr(declared, name) for name in _DECLARED):
+    if same_declaration(current, declared):
         return AppliedWorkload(current, "unchanged")
     if current.kind != declared.kind:
         raise Conflict(
@@ -173,10 +194,15 @@ def delete_workload(
                 f"workload {workload_id!r} has {len(present)} container(s) in the index, {present[0].id!r} among "
                 "them; remove them first, or use --force to forget them (the containers go on running)"
             )
-        deleted = connection.execute(delete(CONTAINERS).where(rows)).rowcount
-        connection.execute(delete(TRAFFIC_SPLITS).where(TRAFFIC_SPLITS.c.workload_id == workload_id))
-        connection.execute(delete(REVISIONS).where(REVISIONS.c.workload_id == workload_id))
-        connection.execute(delete(WORKLOADS).where(WORKLOADS.c.id == workload_id))
+        return delete_in(connection, workload_id)
+
+
+def delete_in(connection: Connection, workload_id: str) -> int:
+    """Delete a workload and all that hangs on it, in a transaction of the caller; returns the rows deleted."""
+    deleted = connection.execute(delete(CONTAINERS).where(CONTAINERS.c.workload_id == workload_id)).rowcount
+    for table in (TRAFFIC_SPLITS, REVISIONS):
+        connection.execute(delete(table).where(table.c.workload_id == workload_id))
+    connection.execute(delete(WORKLOADS).where(WORKLOADS.c.id == workload_id))
     return deleted
 
 

@@ -11,16 +11,19 @@ from typing import Any
 
 import typer
 
-from controller.daemon import CLOCK, build_activation, command_candidate, open_store, register_host
+from controller.activator import first_activation, register_host
+from controller.daemon import CLOCK, command_candidate, open_store
+from controller.declared.config import ConfigStore, load_with_config, locate_config
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.errors import SchemaOutdated, TallydError, UsageError
 from controller.loop.lease import LeaseKeeper
 from controller.loop.tick import Activation
 from controller.plugins.registry import load_registry
-from controller.settings import LoadedSettings, Settings, load_settings
+from controller.settings import Settings
+from controller.settings_sources import ConfigContent, LoadedSettings, load_settings
 from store.database import Database, open_database
-from store.schema import check_schema
+from store.schema import check_schema, migrate
 
 EXIT_ERROR, EXIT_USAGE, EXIT_DRIFT = 1, 2, 3
 
@@ -44,12 +47,31 @@ class Invocation:
 
         :raises SettingInvalid: a setting is wrong.
         """
-        given = {name: value for name, value in more.items() if value is not None}
-        return load_settings({**self.flags, **given}, os.environ)
+        return load_with_config(self.given(**more), os.environ, CLOCK.now)
+
+    def given(self, **more: Any) -> dict[str, Any]:
+        """The flags, with those of the command on top."""
+        return {**self.flags, **{name: value for name, value in more.items() if value is not None}}
 
     def settings(self, **more: Any) -> Settings:
         """As :meth:`loaded`, without the origins."""
         return self.loaded(**more).settings
+
+    @contextmanager
+    def config_store(self) -> Iterator[tuple[ConfigStore, Settings]]:
+        """Where the controller config is kept, found without reading it: it may be what has to be mended.
+
+        :raises SettingInvalid: a flag or variable is wrong.
+        :raises StoreError: the store that holds it cannot be used.
+        """
+        settings = load_settings(self.flags, os.environ, ConfigContent()).settings
+        database = open_database(settings.database_url)
+        try:
+            if settings.config is None and database.path is None:
+                migrate(database)
+            yield locate_config(settings, database, CLOCK.now), settings
+        finally:
+            database.close()
 
     @contextmanager
     def store(self) -> Iterator[Database]:
@@ -100,7 +122,9 @@ class Invocation:
             if writes:
                 register_host(database, settings, engine.endpoint.url, single_pass=True)
             try:
-                yield build_activation(settings, database, engine, keeper.current, registry=load_registry())
+                yield first_activation(
+                    settings, database, engine, keeper.current, registry=load_registry(), clock=CLOCK
+                )
             finally:
                 keeper.stop()
 

@@ -11,7 +11,8 @@ from controller.cli.context import EXIT_ERROR, Output, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import cell, emit, show
 from controller.daemon import CLOCK
-from controller.doctor import Finding, examine
+from controller.doctor.examine import examine
+from controller.doctor.findings import Finding
 from store.database import open_database
 from store.schema import head_revision
 from store.schema import migrate as migrate_store

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from controller import __version__
-from controller.cli import doctor, hosts, index, probe, run, workloads
+from controller.cli import config as config_commands
+from controller.cli import doctor, hosts, index, probe, run, schema, workloads
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -22,7 +23,18 @@ app = typer.Typer(
 )
 app.add_typer(workloads.app, name="workload")
 app.add_typer(hosts.app, name="host")
-for command in (run.run, index.tick, index.plan, index.ps, index.explain, doctor.doctor, doctor.migrate, probe.probe):
+app.add_typer(config_commands.app, name="config")
+for command in (
+    run.run,
+    index.tick,
+    index.plan,
+    index.ps,
+    index.explain,
+    doctor.doctor,
+    doctor.migrate,
+    schema.schema,
+    probe.probe,
+):
     app.command()(command)
 
 

@@ -35,10 +35,12 @@ def run(
     line a change to stderr.
     """
     with told_errors():
-        settings = invocation(context).settings(listen=listen, interval_seconds=interval_seconds)
+        called = invocation(context)
+        given = called.given(listen=listen, interval_seconds=interval_seconds)
+        settings = called.settings(**given)
         configure_logs(settings.log_level, settings.log_format)
         shown = sys.stdout.isatty() if table is None else table
-        daemon = Daemon(settings, os.environ, lambda report: _print_index(daemon, report) if shown else None)
+        daemon = Daemon(settings, os.environ, lambda report: _print_index(daemon, report) if shown else None, given)
         daemon.run_until_signalled()
 
 

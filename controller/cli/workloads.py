@@ -10,15 +10,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from controller.cli.context import Output, invocation, told_errors
+from controller.cli.context import EXIT_DRIFT, Output, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import emit, show, table_of
 from controller.daemon import CLOCK
 from controller.declared.manifests import parse_manifests, read_manifests
+from controller.errors import UsageError
 from controller.loop.adopt import adopt_container
 from controller.plugins.registry import load_registry
 from controller.views import workload_view
 from store import workloads
+from store.declared import read_plan
 
 app = typer.Typer(no_args_is_help=True, help="Declare workloads, and look at those declared.")
 
@@ -39,6 +41,8 @@ def apply(
     output: Format = Output.TABLE,
 ) -> None:
     """Create or update workloads from manifests: all of them, or none when anything is wrong.
+
+    To have a folder kept in force, give it to the controller instead: TALLYD_MANIFESTS.
 
     A manifest:
 
@@ -64,6 +68,39 @@ def apply(
             )
     else:
         emit([{"result": each.result} | workload_view(each.workload) for each in applied], output)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--file", "-f", help="YAML file or folder; default: what TALLYD_MANIFESTS names."),
+    ] = None,
+    prune: Annotated[bool | None, typer.Option("--prune/--no-prune", help="Default: manifests_prune.")] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show what the manifests would add, change and remove. Writes nothing; exits 3 when there is something to do."""
+    called = invocation(context)
+    with told_errors():
+        settings = called.settings(manifests_prune=prune)
+        places = files or ([settings.manifests] if settings.manifests is not None else [])
+        if not places:
+            raise UsageError("there are no manifests to look at: give --file, or set TALLYD_MANIFESTS")
+        declared = read_manifests(places, load_registry(), settings.label_prefix)
+        with called.existing_store() as database:
+            found = read_plan(database, declared, settings.host, prune=settings.manifests_prune)
+    if output is Output.TABLE:
+        for result, ids in (("add", found.added), ("change", found.changed), ("remove", found.removed)):
+            for workload_id in ids:
+                typer.echo(f"{result:7} {workload_id}")
+        for workload_id, why in found.kept.items():
+            typer.echo(f"keep    {workload_id}: {why}")
+        typer.echo(f"{found.summary} ({len(found.unchanged)} unchanged)", err=True)
+    else:
+        emit({name: getattr(found, name) for name in found.__slots__}, output)
+    if not found.empty:
+        raise typer.Exit(EXIT_DRIFT)
 
 
 @app.command("list")

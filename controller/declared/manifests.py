@@ -19,10 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from controller.declared.yamls import Document, read_documents
 from controller.errors import ManifestInvalid, PluginConfigInvalid, PluginUnknown
 from controller.plugins.contract import PublicFace
 from controller.plugins.registry import Registry
+from controller.yamls import Document, read_documents
 from store.records import Workload, WorkloadKind
 
 # A colon separates workload and slot in row ids (R10), so an id has none.
@@ -103,6 +103,11 @@ class Manifest(_Strict):
     """One YAML document."""
 
     workloads: tuple[WorkloadSpec, ...]
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON schema of a manifest, for editors. What a plugin's config allows is the plugin's own matter."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Manifest.model_json_schema()
 
 
 def read_manifests(paths: Iterable[Path], registry: Registry, prefix: str) -> list[Workload]:

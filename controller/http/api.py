@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, HTTPException, Query, Response
 
 from controller.declared.manifests import parse_workload
 from controller.errors import UsageError
 from controller.http.auth import Access
+from controller.http.guards import IfMatch, generation_of, guarded_by
+from controller.http.problems import answers
 from controller.loop.report import TickReport
 from controller.plugins.registry import Registry
 from controller.views import container_views, host_view, workload_view
@@ -21,8 +21,6 @@ from store import hosts, index, workloads
 from store.database import Database
 
 FORCED_PASS_SECONDS = 120.0
-IfMatch = Annotated[str | None, Header(alias="If-Match", description='The generation that is replaced, as `"3"`.')]
-_ETAG = re.compile(r'^"([0-9]{1,18})"$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class ApiContext:
     """What the API needs."""
 
     host: str
-    label_prefix: str
+    label_prefix: Callable[[], str]
     database: Database
     registry: Registry
     access: Access
@@ -40,9 +38,10 @@ class ApiContext:
 
 def build_api(context: ApiContext) -> APIRouter:
     """The routes of the API."""
-    reads = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_read))
-    writes = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_write))
-    passes = APIRouter(prefix="/api/v1", route_class=_guarded_by(context.access.check_pass))
+    always: dict[str, Any] = {"prefix": "/api/v1", "responses": answers(401, 403, 503)}
+    reads = APIRouter(route_class=guarded_by(context.access.check_read), **always)
+    writes = APIRouter(route_class=guarded_by(context.access.check_write), **always)
+    passes = APIRouter(route_class=guarded_by(context.access.check_pass), **always)
     _add_reads(reads, context)
     _add_writes(writes, context)
     _add_passes(passes, context)
@@ -52,24 +51,8 @@ def build_api(context: ApiContext) -> APIRouter:
     return together
 
 
-def _guarded_by(check: Callable[[Request], None]) -> type[APIRoute]:
-    """Routes that check the caller before FastAPI reads the body: it would answer to a malformed one itself."""
-
-    class Guarded(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def checked(request: Request) -> Response:
-                check(request)
-                return await handle(request)
-
-            return checked
-
-    return Guarded
-
-
 def _add_reads(router: APIRouter, context: ApiContext) -> None:
-    @router.get("/containers", tags=["index"], summary="Rows of the index.")
+    @router.get("/containers", tags=["index"], summary="Rows of the index.", responses=answers(422))
     def containers(
         host: Annotated[str | None, Query()] = None,
         workload: Annotated[str | None, Query()] = None,
@@ -89,7 +72,7 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
     def list_workloads() -> dict[str, Any]:
         return {"items": [workload_view(each) for each in workloads.list_workloads(context.database)]}
 
-    @router.get("/workloads/{workload_id}", tags=["workloads"], summary="One workload.")
+    @router.get("/workloads/{workload_id}", tags=["workloads"], summary="One workload.", responses=answers(404, 422))
     def get_workload(workload_id: str, response: Response) -> dict[str, Any]:
         found = workloads.get_workload(context.database, workload_id)
         response.headers["ETag"] = f'"{found.generation}"'
@@ -97,7 +80,7 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
 
 
 def _add_passes(router: APIRouter, context: ApiContext) -> None:
-    @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.")
+    @router.post("/tick", tags=["index"], summary="Run one pass now and return its report.", responses=answers(504))
     def tick() -> dict[str, Any]:
         try:
             return context.force(FORCED_PASS_SECONDS).as_dict()
@@ -106,14 +89,19 @@ def _add_passes(router: APIRouter, context: ApiContext) -> None:
 
 
 def _add_writes(router: APIRouter, context: ApiContext) -> None:
-    @router.put("/workloads/{workload_id}", tags=["workloads"], summary="Create or replace.")
+    @router.put(
+        "/workloads/{workload_id}",
+        tags=["workloads"],
+        summary="Create or replace.",
+        responses=answers(201, 400, 404, 409, 412, 422),
+    )
     def put_workload(
         workload_id: str, body: dict[str, Any], response: Response, match: IfMatch = None
     ) -> dict[str, Any]:
         if body.get("id", workload_id) != workload_id:
             raise UsageError(f"the body says id {body['id']!r}, the path says {workload_id!r}")
-        declared = parse_workload({**body, "id": workload_id}, context.registry, context.label_prefix)
-        expected = _generation(match)
+        declared = parse_workload({**body, "id": workload_id}, context.registry, context.label_prefix())
+        expected = generation_of(match)
         applied = workloads.apply_workloads(
             context.database, [declared], context.now(), expected_generation=expected
         )[0]
@@ -121,18 +109,11 @@ def _add_writes(router: APIRouter, context: ApiContext) -> None:
         response.status_code = 201 if applied.result == "created" else 200
         return {"result": applied.result} | workload_view(applied.workload)
 
-    @router.delete("/workloads/{workload_id}", tags=["workloads"], summary="Delete.")
+    @router.delete(
+        "/workloads/{workload_id}", tags=["workloads"], summary="Delete.", responses=answers(404, 409, 412, 422)
+    )
     def delete_workload(workload_id: str, match: IfMatch = None, force: bool = False) -> dict[str, Any]:
         rows = workloads.delete_workload(
-            context.database, workload_id, force=force, expected_generation=_generation(match)
+            context.database, workload_id, force=force, expected_generation=generation_of(match)
         )
         return {"id": workload_id, "rows_deleted": rows}
-
-
-def _generation(if_match: str | None) -> int | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    found = _ETAG.match(if_match.strip())
-    if found is None:
-        raise UsageError(f'If-Match is {if_match!r}; allowed: "N" with N the generation, or *')
-    return int(found.group(1))

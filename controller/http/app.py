@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.exposition import choose_encoder
 
 from controller import __version__
 from controller.errors import (
     Conflict,
     EngineCallCancelled,
+    GenerationConflict,
+    LockTimeout,
     NotFound,
     RowRejected,
     StoreUnavailable,
@@ -24,6 +27,8 @@ from controller.errors import (
 )
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
+from controller.http.config import ConfigContext, build_config
+from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
@@ -36,7 +41,7 @@ class HttpContext:
     """What the HTTP surface shows. ``longest_silence_seconds``: the loop is taken for hung after it."""
 
     host: str
-    label_prefix: str
+    label_prefix: Callable[[], str]
     database: Database
     registry: Registry
     loop: Loop
@@ -45,15 +50,20 @@ class HttpContext:
     access: Access
     now: Callable[[], datetime]
     longest_silence_seconds: float
+    reloader: Reloader
+    reload_access: ReloadAccess
+    config: ConfigContext
 
 
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (WorkloadConflict, 412),
+    (GenerationConflict, 412),
     (NotFound, 404),
     (Conflict, 409),
     (UsageError, 422),
     (RowRejected, 422),
     (StoreUnavailable, 503),
+    (LockTimeout, 503),
     (EngineCallCancelled, 503),
     (TallydError, 500),
 )
@@ -71,6 +81,8 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(TallydError, _tallyd_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
+    app.include_router(build_config(context.config, context.access))
+    app.router.routes.extend(build_reload(context.reload_access, context.reloader))
     _add_probes(app, context)
     return app
 
@@ -88,16 +100,20 @@ def _api_context(context: HttpContext) -> ApiContext:
 
 
 def _add_probes(app: FastAPI, context: HttpContext) -> None:
-    @app.get("/-/healthy", tags=["probes"], summary="Is the loop alive? Touches neither engine nor store.")
+    red: dict[int | str, dict[str, Any]] = {503: {"description": "No; the body says why"}}
+
+    @app.get(
+        "/-/healthy", tags=["probes"], summary="Is the loop alive? Touches neither engine nor store.", responses=red
+    )
     def healthy() -> Response:
         silence = context.loop.heartbeat_age_seconds
         alive = silence <= context.longest_silence_seconds
         body = {"healthy": alive, "heartbeat_age_seconds": round(silence, 3)}
         return JSONResponse(body, 200 if alive else 503)
 
-    @app.get("/-/ready", tags=["probes"], summary="Can the index be relied on?")
+    @app.get("/-/ready", tags=["probes"], summary="Can the index be relied on?", responses=red)
     def ready() -> Response:
-        why = context.status.not_ready_because()
+        why = [*context.config.status.not_ready_because(), *context.status.not_ready_because()]
         listed_at = context.status.listed_at
         body = {
             "ready": not why,
@@ -106,7 +122,7 @@ def _add_probes(app: FastAPI, context: HttpContext) -> None:
         }
         return JSONResponse(body, 503 if why else 200)
 
-    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics.")
+    @app.get("/metrics", tags=["metrics"], summary="Prometheus metrics.", response_class=PlainTextResponse)
     def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(context.metrics.registry), media_type=content_type)
@@ -122,6 +138,6 @@ def _invalid_request(_request: Request, error: Exception) -> Response:
 def _tallyd_error(_request: Request, error: Exception) -> Response:
     status = next(code for kind, code in _STATUS_OF_ERROR if isinstance(error, kind))
     body: dict[str, object] = {"detail": str(error)}
-    if isinstance(error, WorkloadConflict):
+    if isinstance(error, WorkloadConflict | GenerationConflict):
         body |= {"expected": error.expected, "current": error.current}
     return JSONResponse(body, status)

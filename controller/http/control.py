@@ -1,4 +1,4 @@
-"""Asking the controller that leads this host for a pass, as `tallyd tick` does when one is running."""
+"""Asking the controller that leads this host: for a pass, as `tallyd tick` does, or what became of reloads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from controller.errors import LeaderUnreachable, StoreError
 from store.leases import Leader
 
 PASS_SECONDS = 120.0
+STATUS_SECONDS = 3.0
 
 
 def ask_for_pass(leader: Leader) -> dict[str, Any]:
@@ -32,3 +33,16 @@ def ask_for_pass(leader: Leader) -> dict[str, Any]:
             f"this host is led by a controller at {leader.address}, which cannot be asked from here ({error}); "
             f"its lease runs out in {max(0.0, leader.seconds_left):.0f} s unless it lives"
         ) from error
+
+
+def ask_for_reload_status(leader: Leader) -> dict[str, Any]:
+    """What the leader says of its last reload, in the shape of ``/api/v1/config/status``.
+
+    :raises LeaderUnreachable: it does not answer, or does not tell everybody.
+    """
+    try:
+        with urlopen(f"{leader.address}/api/v1/config/status", timeout=STATUS_SECONDS) as answer:
+            status: dict[str, Any] = json.load(answer)
+            return status
+    except (HTTPError, URLError, OSError, ValueError) as error:
+        raise LeaderUnreachable(f"the controller at {leader.address} does not tell its reloads: {error}") from error

@@ -6,6 +6,7 @@ behind, gives its place in the pool free, and keeps its workload from being call
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 import time
@@ -97,6 +98,12 @@ class Converger:
         self._running: dict[str, _Call] = {}
         self._overdue: dict[str, _Call] = {}
         self._stopped = threading.Event()
+
+    def under(self, limits: ConvergeLimits) -> Converger:
+        """The same calls in flight and the same back-offs, under other limits."""
+        twin = copy.copy(self)
+        twin._limits = limits
+        return twin
 
     def run_pass(
         self,
@@ -218,7 +225,8 @@ class Converger:
         return Reconciled(workload.id, workload.source_kind, result, message)
 
     def _forget_all_but(self, workload_ids: set[str]) -> None:
-        self._standing = {key: value for key, value in self._standing.items() if key in workload_ids}
+        for workload_id in self._standing.keys() - workload_ids:
+            del self._standing[workload_id]
 
 
 def _uncalled(request: ReconcileRequest, result: str) -> Reconciled:

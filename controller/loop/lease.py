@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from filelock import FileLock, Timeout
@@ -17,11 +17,17 @@ from store.database import Database
 from store.leases import Lease, acquire_lease, release_lease, renew_lease
 
 TTL_INTERVALS = 1.5
+SHORTEST_LEASE_SECONDS = 1.0
 _RENEW_AFTER = 0.8
 _LOOKS_PER_TTL = 10
 _STOP_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
+
+
+def lease_seconds(interval_seconds: float) -> float:
+    """How long a lease lasts for a controller that ticks at this interval."""
+    return max(SHORTEST_LEASE_SECONDS, TTL_INTERVALS * interval_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,13 @@ class LeaseKeeper:
                 self._lease = self._acquire()
                 self._renewed_at = self._monotonic()
             return self._lease
+
+    def set_ttl(self, ttl_seconds: float) -> None:
+        """Ask for another lifetime from the next renewal on."""
+        with self._lock:
+            self._candidate = replace(self._candidate, ttl_seconds=ttl_seconds)
+            if self._lease is not None:
+                self._lease = replace(self._lease, ttl_seconds=ttl_seconds)
 
     def committed(self) -> None:
         """A pass was committed, and has prolonged the lease."""

@@ -118,6 +118,15 @@ class Loop:
             self._asked = True
             self._wakeup.notify_all()
 
+    def set_interval(self, interval_seconds: float) -> None:
+        """Tick at another interval from now on (R1)."""
+        with self._wakeup:
+            self._interval = clamp_interval(interval_seconds)
+            timer = self._timer
+            self._wakeup.notify_all()
+        if timer is not None:
+            self._reschedule(timer)
+
     def touch(self, container_id: str) -> None:
         """Something happened to this container: have it looked at soon (R20)."""
         with self._wakeup:
@@ -190,10 +199,10 @@ class Loop:
 
     def _await_request(self) -> bool:
         """Wait until a pass is asked for, or the timer has been silent for too long. False: stop."""
-        silent_at = self._last_full + self._interval * _SILENT_INTERVALS
         with self._wakeup:
             while not self.somebody_waits:
                 self._beat = self._clock.monotonic()
+                silent_at = self._last_full + self._interval * _SILENT_INTERVALS
                 if self._beat >= silent_at:
                     self._rearm_timer()
                     self._asked = True
@@ -223,11 +232,14 @@ class Loop:
             self._timer.start()
 
     def _rearm_timer(self) -> None:
-        from apscheduler.triggers.interval import IntervalTrigger
-
         log.warning("timer was silent, the wall clock was stepped back; timer re-armed", interval=self._interval)
         if self._timer is not None:
-            self._timer.reschedule_job("tick", trigger=IntervalTrigger(seconds=self._interval))
+            self._reschedule(self._timer)
+
+    def _reschedule(self, timer: BackgroundScheduler) -> None:
+        from apscheduler.triggers.interval import IntervalTrigger
+
+        timer.reschedule_job("tick", trigger=IntervalTrigger(seconds=self._interval))
 
 
 def _refuse(waiting: Future[TickReport] | None) -> None:

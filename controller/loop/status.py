@@ -22,6 +22,11 @@ class LoopStatus:
         self._last_complete: TickReport | None = None
         self._completed_at = 0.0
 
+    def set_interval(self, interval_seconds: float) -> None:
+        """Judge ages by another interval from now on."""
+        with self._lock:
+            self._interval = interval_seconds
+
     def record(self, report: TickReport) -> None:
         """Take note of a pass."""
         with self._lock:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from controller import __version__
-from controller.settings import load_settings
+from controller.settings_sources import load_settings
 from tests.chart import generate
 from tests.chart.rendering import (
     CASES,

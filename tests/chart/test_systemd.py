@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from controller.settings import load_settings
+from controller.settings_sources import load_settings
 from tests.chart.components import program
 from tests.chart.shipped import ROOT
 

@@ -31,7 +31,8 @@ from controller.loop.status import LoopStatus
 from controller.metrics import IndexFigures, Metrics
 from controller.plugins.contract import PublicFace
 from controller.plugins.registry import load_registry
-from controller.settings import LoadedSettings, Settings, default_database_url, load_settings
+from controller.settings import Settings, default_database_url
+from controller.settings_sources import LoadedSettings, load_settings
 from store.database import Database
 from tests.docs.conftest import CLOCK, SITE, Done
 from tests.docs.markdown import PAGES, ROOT, block, codes, names, page, section, sections, table

@@ -19,6 +19,7 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], str]] = {
     "promtool": (("promtool",), "prometheus"),
     "chattr": (("chattr",), "e2fsprogs"),
     "faketime": (("faketime",), "faketime"),
+    "git": (("git",), "git"),
 }
 
 

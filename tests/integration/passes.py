@@ -18,7 +18,7 @@ from controller.loop.report import TickReport
 from controller.loop.schedule import run_pass
 from controller.loop.tick import preview
 from controller.plugins.registry import load_registry
-from controller.settings import load_settings
+from controller.settings_sources import load_settings
 from store.database import open_database
 from store.index import list_containers
 from store.records import ContainerRow, Workload, WorkloadKind

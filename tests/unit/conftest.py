@@ -23,6 +23,7 @@ from tests.unit.loops import Running, loop_threads
 from tests.unit.passes import Passes
 from tests.unit.plugins import Zoo
 from tests.unit.served import Served
+from tests.unit.watching import Watching, watcher_threads
 
 # No deadline: the machines of CI are shared. A failure prints what repeats it (`@reproduce_failure`).
 settings.register_profile(
@@ -104,3 +105,22 @@ def served(passes: Passes, client: EngineClient) -> Iterator[Served]:
     each = Served(passes, client)
     yield each
     each.loop.stop()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A declared file in a folder of its own."""
+    path = tmp_path / "etc" / "config.yaml"
+    path.parent.mkdir()
+    path.write_text("one")
+    return path
+
+
+@pytest.fixture
+def watching() -> Iterator[Watching]:
+    """Nothing yet; stopped in the end."""
+    each = Watching()
+    yield each
+    for watcher in each.watchers:
+        watcher.stop()
+    wait_until(lambda: not watcher_threads(), what="the threads end")

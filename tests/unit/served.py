@@ -10,21 +10,29 @@ from typing import Any
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 
+from controller.declared.config import ConfigTable
+from controller.declared.reload_status import ReloadStatus
+from controller.declared.reloaded import ReloadAnswer, Reloaded, ReloadResult
 from controller.engine.client import EngineClient
+from controller.errors import TallydError
 from controller.http.app import HttpContext, build_app
 from controller.http.auth import Access
+from controller.http.config import ConfigContext
+from controller.http.reload import ReloadAccess
 from controller.loop.publish import publish_metrics
 from controller.loop.report import TickReport
 from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import load_registry
-from tests.builders import HOST
+from tests.builders import HOST, NOW
 from tests.harness import wait_until
 from tests.unit.passes import Passes, Times
 
 TOKEN = "the right token!"
 CONTROL = "the control token"
+RELOAD_TOKEN = "the token of the reload webhook!"
+HERE = "c0ffee" + "0" * 34
 REGISTRY = load_registry()
 
 
@@ -45,8 +53,33 @@ class Browser:
 
     get = partialmethod(request, "GET")
     put = partialmethod(request, "PUT")
+    patch = partialmethod(request, "PATCH")
     post = partialmethod(request, "POST")
     delete = partialmethod(request, "DELETE")
+
+
+@dataclass
+class Reloads:
+    """A reloader that answers what it is told to, and counts."""
+
+    status: ReloadStatus
+    asked: list[str] = field(default_factory=list)
+    error: TallydError | None = None
+
+    def holds(self, commit: str) -> bool:
+        """For the webhook."""
+        return commit == HERE
+
+    def reload(self, *asked: object) -> Any:
+        """For the webhook, and for the API."""
+        self.asked.append(str(asked[0]))
+        if self.error is not None:
+            raise self.error
+        if len(asked) == 1:
+            return ReloadAnswer(True, "fast-forwarded", "", HERE, None, 3)
+        reloaded = Reloaded(ReloadResult.ACTIVATED, 1, "interval_seconds 30.0 -> 5.0", NOW)
+        self.status.record(reloaded, ("listen",))
+        return reloaded
 
 
 @dataclass
@@ -62,6 +95,9 @@ class Served:
         self.status = LoopStatus(30.0, lambda: self.times.monotonic)
         hooks = LoopHooks(lambda: self.passes.activation, self._record, self.client.cancel)
         self.loop = Loop(hooks, self.times.clock, 300.0)
+        self.config = ConfigTable(self.passes.activation.database, lambda: NOW)
+        self.reload_status = ReloadStatus(lambda: NOW)
+        self.reloading = Reloads(self.reload_status)
 
     def _record(self, report: TickReport) -> None:
         self.status.record(report)
@@ -71,7 +107,7 @@ class Served:
         """A client of the application with that access."""
         context = HttpContext(
             host=HOST,
-            label_prefix="tallyd",
+            label_prefix=lambda: "tallyd",
             database=self.passes.activation.database,
             registry=REGISTRY,
             loop=self.loop,
@@ -80,6 +116,9 @@ class Served:
             access=Access(token, on_loopback, CONTROL),
             now=lambda: self.times.now,
             longest_silence_seconds=60.0,
+            reloader=self.reloading,
+            reload_access=ReloadAccess((RELOAD_TOKEN,)),
+            config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
         )
         return Browser(build_app(context))
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from controller.daemon import Daemon
 from controller.errors import SettingInvalid
 from controller.loop.report import TickReport
-from controller.settings import load_settings
+from controller.settings_sources import load_settings
 from store import hosts
 from store.database import Database
 from store.index import list_containers

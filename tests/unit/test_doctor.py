@@ -11,8 +11,9 @@ import pytest
 from filelock import FileLock
 
 from controller.daemon import CLOCK
-from controller.doctor import Finding, examine
-from controller.settings import load_settings
+from controller.doctor.examine import examine
+from controller.doctor.findings import Finding
+from controller.settings_sources import load_settings
 from store import hosts
 from store.database import Database
 from tests.builders import HOST

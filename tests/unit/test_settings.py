@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from controller.errors import SettingInvalid
-from controller.settings import LoadedSettings, Settings, address_of, load_settings
+from controller.settings import Settings, address_of
+from controller.settings_sources import LoadedSettings, load_settings
 
 TOKEN = "x" * 32
 
@@ -67,6 +68,8 @@ def test_every_setting_is_a_variable_and_a_file(tmp_path: Path, name: str) -> No
         "log_level": "debug",
         "log_format": "json",
         "api_token": TOKEN,
+        "reload_token_previous": TOKEN,
+        "manifests_prune": "true",
     }
     value = samples.get(name, "7")
     path = tmp_path / "value"
@@ -173,11 +176,11 @@ def test_variables_of_others_are_none_of_ours() -> None:
     [
         ("intervall_seconds: 5\n", ["intervall_seconds is not a setting; did you mean interval_seconds?"]),
         ("config: other.yaml\n", ["config is not a setting"]),
-        ("interval_seconds: soon\n", ["key interval_seconds of", "is 'soon'"]),
-        ("interval_seconds: [1]\n", ["key interval_seconds of"]),
+        ("interval_seconds: soon\n", [":1: interval_seconds is 'soon'"]),
+        ("interval_seconds: [1]\n", [":1: interval_seconds is [1]"]),
         ("- a\n", ["is a list; it must be a mapping"]),
         ("text\n", ["is a str; it must be a mapping"]),
-        ("a: [\n", ["cannot be read"]),
+        ("a: [\n", [":2: not YAML"]),
         ("1: 2\n", ["1 is not a setting"]),
     ],
 )

@@ -1,11 +1,11 @@
-"""`controller.declared.yamls`: YAML with places, in which no key is silently lost."""
+"""`controller.yamls`: YAML with places, in which no key is silently lost."""
 
 from __future__ import annotations
 
 import pytest
 
-from controller.declared.yamls import read_documents
 from controller.errors import ManifestInvalid
+from controller.yamls import read_documents
 
 TWO = """\
 # a comment
@@ -69,7 +69,7 @@ def test_lines_count_from_the_beginning_of_the_file() -> None:
         ("a: *nobody\n", "x.yaml:1: not YAML"),
         ("a: \x01\n", "x.yaml: not YAML"),
         ("? [a]\n: b\n", "x.yaml:1: not YAML"),
-        ("a: " + "[" * 5000, "x.yaml: not YAML"),
+        ("a: " + "[" * 5000, "x.yaml:1: not YAML"),
         ("a: 2026-99-99\n", "x.yaml: not YAML"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",

@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from controller.doctor.declared import declared_findings
+from controller.doctor.findings import Finding
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import Endpoint, endpoint_from
 from controller.errors import EngineError, StoreError, TallydError
 from controller.labels import LabelNames
 from controller.plugins.registry import load_registry
-from controller.settings import LoadedSettings
+from controller.settings_sources import LoadedSettings
 from store import hosts
 from store.database import Database, open_database
 from store.schema import current_revision, head_revision
@@ -31,16 +32,6 @@ _MOST_SKEW_SECONDS = 5.0
 _ENGINE_PATIENCE_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check's result. ``status`` is ``ok``, ``warn`` or ``fail``; ``remedy`` is empty where all is well."""
-
-    check: str
-    status: str
-    detail: str
-    remedy: str = ""
-
-
 def examine(loaded: LoadedSettings, environment: Mapping[str, str], now: Callable[[], datetime]) -> Iterator[Finding]:
     """Run every check, one after the other; yields each finding as it is made."""
     settings = loaded.settings
@@ -48,6 +39,7 @@ def examine(loaded: LoadedSettings, environment: Mapping[str, str], now: Callabl
     yield Finding("settings", "ok", told)
     yield from _engine_findings(environment, LabelNames(settings.label_prefix), now)
     yield from _store_findings(settings.database_url, settings.host, now)
+    yield from declared_findings(settings, environment, now)
     yield _plugins()
 
 
