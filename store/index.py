@@ -120,8 +120,10 @@ def _read_rows(
     if not found:
         return Snapshot(host, 0, "", {}, {})
     read = [row[2:] for row in found if row[2] is not None]
-    same = before is not None and before.read == read
-    rows = before.rows if before is not None and same else {row[0]: Assignment(*row) for row in read}
+    if before is not None and before.read == read:
+        rows, read = before.rows, before.read  # and not the new one: its texts would be kept beside equal ones
+    else:
+        rows = {row[0]: Assignment(*row) for row in read}
     return Snapshot(host, found[0][0], found[0][1], rows, {}, read)
 
 
