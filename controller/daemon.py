@@ -286,7 +286,8 @@ class Daemon:
             self.keeper.lost()
         elif report.complete and not report.targeted:
             self.keeper.committed()
-            self.reloading.backstop()
+        if not report.targeted:
+            self.reloading.backstop(report.config_generation)
         self.metrics.lease_held.set(self.keeper.held)
         self.status.record(report)
         self._narrator.tell(report)

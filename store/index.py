@@ -20,6 +20,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    func,
     insert,
     or_,
     select,
@@ -40,7 +41,7 @@ from store.records import (
     Workload,
 )
 from store.rows import ASSIGNMENT_FIELDS, RowWriter, as_values
-from store.tables import CONTAINERS, HOSTS
+from store.tables import CONFIG_GENERATIONS, CONTAINERS, HOSTS
 from store.workloads import Refs, read_catalog
 
 Params = dict[str, Any]
@@ -100,7 +101,8 @@ def read_workload_rows(database: Database, host: str, workload_ids: Collection[s
 def _rows_where(*wanted: ColumnElement[bool]) -> Select[Any]:
     columns = [CONTAINERS.c[name] for name in ASSIGNMENT_FIELDS]
     joined = HOSTS.outerjoin(CONTAINERS, and_(CONTAINERS.c.host == HOSTS.c.id, *wanted))
-    chosen = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(joined)
+    newest = select(func.max(CONFIG_GENERATIONS.c.generation)).scalar_subquery()
+    chosen = select(HOSTS.c.pass_number, HOSTS.c.engine_id, newest, *columns).select_from(joined)
     return chosen.where(HOSTS.c.id == bindparam("host"))
 
 
@@ -119,12 +121,13 @@ def _read_rows(
     found = connection.execute(statement, wanted).all()
     if not found:
         return Snapshot(host, 0, "", {}, {})
-    read = [row[2:] for row in found if row[2] is not None]
+    pass_number, engine_id, config_generation = found[0][:3]
+    read = [row[3:] for row in found if row[3] is not None]
     if before is not None and before.read == read:
         rows, read = before.rows, before.read  # and not the new one: its texts would be kept beside equal ones
     else:
         rows = {row[0]: Assignment(*row) for row in read}
-    return Snapshot(host, found[0][0], found[0][1], rows, {}, read)
+    return Snapshot(host, pass_number, engine_id, rows, {}, config_generation or 0, read)
 
 
 def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: Listed, lease: Lease) -> Applied:

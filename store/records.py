@@ -113,8 +113,9 @@ class Assignment:
 class Snapshot:
     """What the store held for one host before the listing began: the sweep's horizon and the diff's left side.
 
-    ``rows`` maps row id → assignment. ``pass_number`` fences the write: it must be unchanged at commit. ``read`` is
-    what was read, so that the next reading is only taken apart where it differs.
+    ``rows`` maps row id → assignment. ``pass_number`` fences the write: it must be unchanged at commit.
+    ``config_generation`` is that of the config which the store's controllers share. ``read`` is what was read, so
+    that the next reading is only taken apart where it differs.
     """
 
     host: str
@@ -122,6 +123,7 @@ class Snapshot:
     engine_id: str
     rows: Mapping[str, Assignment]
     workloads: Mapping[str, Workload]
+    config_generation: int = 0
     read: object = field(default=None, compare=False, repr=False)
 
 

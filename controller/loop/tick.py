@@ -174,6 +174,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
         outcome=TickOutcome.COMPLETE,
         began_at=began_at,
         engine_id=seen.listing.engine_id,
+        config_generation=seen.snapshot.config_generation,
         listed=len(seen.listing.parts),
         matched=len(seen.dispatched.assignments),
         change=seen.change,
