@@ -23,9 +23,10 @@
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
         ├── PassSuperseded, EngineRefused, LeaseHeld, LeaseLost
-        ├── NotFound
+        ├── InvalidSplit, ForeignRevision
+        ├── NotFound ── RevisionNotFound, SplitNotFound
         ├── LockTimeout              somebody else holds a lock for too long
-        └── Conflict ── WorkloadConflict, GenerationConflict
+        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict, SplitConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
 """
@@ -33,14 +34,21 @@ A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``
 from store.errors import (
     Conflict,
     EngineRefused,
+    ForeignRevision,
     GenerationConflict,
+    IllegalTransition,
+    InvalidSplit,
     LeaseHeld,
     LeaseLost,
     LockTimeout,
     NotFound,
     PassSuperseded,
+    RevisionConflict,
+    RevisionNotFound,
     RowRejected,
     SchemaOutdated,
+    SplitConflict,
+    SplitNotFound,
     StoreError,
     StoreUnavailable,
     StoreUrlInvalid,
@@ -58,8 +66,11 @@ __all__ = [
     "EngineRefused",
     "EngineTimeout",
     "EngineUnreachable",
+    "ForeignRevision",
     "GenerationConflict",
     "GitFailed",
+    "IllegalTransition",
+    "InvalidSplit",
     "LeaderUnreachable",
     "LeaseHeld",
     "LeaseLost",
@@ -71,9 +82,13 @@ __all__ = [
     "PluginError",
     "PluginUnknown",
     "ReloadFailed",
+    "RevisionConflict",
+    "RevisionNotFound",
     "RowRejected",
     "SchemaOutdated",
     "SettingInvalid",
+    "SplitConflict",
+    "SplitNotFound",
     "StoreError",
     "StoreUnavailable",
     "StoreUrlInvalid",
