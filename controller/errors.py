@@ -19,6 +19,7 @@
     ├── WatchFailed                  a folder cannot be watched
     ├── GitFailed                    git is not installed, or cannot work on the working tree
     ├── ReloadFailed                 a new activation could not be built; the previous one serves
+    ├── VerbFailed                   a deployer's provider failed, with what it said
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
@@ -30,6 +31,8 @@
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
 """
+
+from collections.abc import Mapping
 
 from store.errors import (
     Conflict,
@@ -94,6 +97,7 @@ __all__ = [
     "StoreUrlInvalid",
     "TallydError",
     "UsageError",
+    "VerbFailed",
     "WatchFailed",
     "WorkloadConflict",
 ]
@@ -155,6 +159,14 @@ class ReloadFailed(TallydError):
     def __init__(self, message: str, *, restart_required: bool = False) -> None:
         super().__init__(message)
         self.restart_required = restart_required
+
+
+class VerbFailed(TallydError):
+    """A deployer's provider failed. ``checks`` maps what was looked at to what it said, for who has to mend it."""
+
+    def __init__(self, message: str, checks: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.checks = dict(checks or {})
 
 
 class LeaderUnreachable(TallydError):
