@@ -141,6 +141,22 @@ def test_a_split_that_cannot_be_enforced_goes_back() -> None:
     assert ledger.states()["shop-2"] == "failed"
 
 
+def test_a_walk_that_was_killed_before_its_gate_passes_it_first() -> None:
+    """L2: traffic rises no further before somebody looked."""
+    ledger, deployer = serving_one()
+
+    def killed(_deployment: Deployment, _revision_id: str) -> Verdict:
+        raise Killed
+
+    with pytest.raises(Killed):
+        walk(ledger, deployer, CANARY, killed)
+    assert deployer.weights == {"shop-1": 9_900, "shop-2": 100}
+    walked = walk(ledger, deployer, CANARY, lambda _deployment, _id: Verdict(passed=False, checks={"probe": "500"}))
+    assert (walked.arrived, walked.steps) == (False, [])
+    assert deployer.weights == {"shop-1": 10_000}
+    assert ledger.states()["shop-2"] == "failed"
+
+
 @pytest.mark.parametrize("when", range(40))
 @pytest.mark.parametrize("course", [Course(), CANARY], ids=["at once", "canary"])
 def test_a_walk_that_is_killed_is_resumed(when: int, course: Course) -> None:
