@@ -46,6 +46,7 @@ LABEL org.opencontainers.image.title="tallyd" \
       org.opencontainers.image.revision="${REVISION}"
 RUN echo 'tallyd:x:65532:' >>/etc/group \
  && echo 'tallyd:x:65532:65532:tallyd:/var/lib/tallyd:/usr/sbin/nologin' >>/etc/passwd \
+ && install -d -m 0755 /etc/tallyd \
  && install -d -m 0750 -o 65532 -g 65532 /var/lib/tallyd
 COPY --from=build /opt/tallyd /opt/tallyd
 # Everything that is written lies in /var/lib/tallyd. The two settings can be set anew; the others have no default here.

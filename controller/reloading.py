@@ -69,8 +69,8 @@ class Reloading:
         self.worker.stop()
 
     def holds(self, commit: str) -> bool:
-        """For the webhook: whether this commit is here already (H4)."""
-        return self.tree is not None and self.tree.holds(commit)
+        """For the webhook: whether this commit is here already (H4), and not one that could not be put in force."""
+        return self.tree is not None and not self.worker.refused and self.tree.holds(commit)
 
     def reload(self, branch: str | None) -> ReloadAnswer:
         """For the webhook: sync and rebuild (H5).
@@ -82,16 +82,17 @@ class Reloading:
         except TimeoutError as error:
             raise ReloadFailed(f"the reload was not over after {WEBHOOK_SECONDS:g} s; it goes on") from error
 
-    def backstop(self) -> None:
-        """After each complete tick: find what the watch did not tell (W6), and what can be finished now."""
-        if not self._watcher.check() and self.worker.unfinished:
-            self.worker.request("tick")
+    def backstop(self, stored_generation: int) -> None:
+        """After each tick: find what no watch told (W6), and what can be finished now.
 
-    def generation_seen(self, generation: int) -> None:
-        """Another process stored this generation of a config that is shared in the store."""
+        :param stored_generation: of the config in the store's tables; 0: none, or not known.
+        """
+        if self._watcher.check():
+            return
         in_force = self.worker.in_force
-        if in_force is not None and generation != in_force.generation:
-            self.worker.request("store")
+        shared = not self.store.watched and stored_generation > 0
+        if self.worker.unfinished or (shared and in_force is not None and stored_generation != in_force.generation):
+            self.worker.request("tick")
 
     def _told(self, reloaded: Reloaded) -> None:
         in_force = self.worker.in_force

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from store.database import Database
+from store.database import Database, insert_into
 from store.errors import NotFound
 from store.records import Host
 from store.tables import HOSTS
@@ -26,11 +25,10 @@ def register(database: Database, host: Host, *, single_pass: bool = False) -> No
 
 
 def _upsert(connection: Connection, dialect: str, values: dict[str, object], *, only_unled: bool) -> None:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     unled = {"address": "", "lease_owner": "", "lease_token": 0, "lease_expires": 0.0, "control_token": ""}
     row = {"engine_id": "", "pass_number": 0} | unled | values
     changed = {name: value for name, value in values.items() if name != "id"}
-    statement = insert(HOSTS).values(row)
+    statement = insert_into(HOSTS, dialect).values(row)
     where = HOSTS.c.address == "" if only_unled else None
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed, where=where))
 

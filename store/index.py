@@ -8,13 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any, NoReturn
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from store.database import Database
 from store.errors import Conflict, EngineRefused, LeaseLost, NotFound, PassSuperseded
-from store.leases import Lease, holds, store_clock
+from store.leases import FENCE, Lease, fence_of, store_clock
 from store.records import (
     MISSING,
     Applied,
@@ -26,7 +41,7 @@ from store.records import (
     Workload,
 )
 from store.rows import ASSIGNMENT_FIELDS, RowWriter, as_values
-from store.tables import CONTAINERS, HOSTS
+from store.tables import CONFIG_GENERATIONS, CONTAINERS, HOSTS
 from store.workloads import Refs, read_catalog
 
 Params = dict[str, Any]
@@ -42,18 +57,19 @@ def read_snapshot(database: Database, host: str, before: Snapshot | None = None)
     :raises StoreError: the store cannot be read.
     """
     with database.reading() as connection:
-        snapshot = _read_rows(connection, host, CONTAINERS.c.host == HOSTS.c.id, before)
+        snapshot = _read_rows(connection, _ALL_ROWS, {"host": host}, before)
         return replace(snapshot, workloads=read_catalog(connection, host))
 
 
 def read_bound(database: Database, host: str, container_ids: Collection[str]) -> Snapshot:
-    """The part of a snapshot that records these containers; without workloads.
+    """The part of a snapshot that records these containers, with the workloads of these rows.
 
     :raises StoreError: the store cannot be read.
     """
-    bound = and_(CONTAINERS.c.host == HOSTS.c.id, CONTAINERS.c.container_id.in_(container_ids))
     with database.reading() as connection:
-        return _read_rows(connection, host, bound)
+        snapshot = _read_rows(connection, _BOUND_ROWS, {"host": host, "wanted": list(container_ids)})
+        named = Refs(frozenset(row.workload_id for row in snapshot.rows.values()), frozenset())
+        return replace(snapshot, workloads=read_catalog(connection, host, named) if named.ids else {})
 
 
 def read_claimed(
@@ -67,8 +83,8 @@ def read_claimed(
     with database.reading() as connection:
         workloads = read_catalog(connection, snapshot.host, refs)
         wanted = claims_of(workloads)
-        claimed = and_(CONTAINERS.c.host == HOSTS.c.id, CONTAINERS.c.id.in_(wanted))
-        rows = _read_rows(connection, snapshot.host, claimed).rows if wanted else {}
+        claimed = {"host": snapshot.host, "wanted": list(wanted)}
+        rows = _read_rows(connection, _NAMED_ROWS, claimed).rows if wanted else {}
     return replace(snapshot, workloads=workloads, rows={**rows, **snapshot.rows})
 
 
@@ -77,25 +93,41 @@ def read_workload_rows(database: Database, host: str, workload_ids: Collection[s
 
     :raises StoreError: the store cannot be read.
     """
-    of_them = and_(CONTAINERS.c.host == HOSTS.c.id, CONTAINERS.c.workload_id.in_(workload_ids))
+    of_them = {"host": host, "wanted": list(workload_ids)}
     with database.reading() as connection:
-        return list(_read_rows(connection, host, of_them).rows.values())
+        return list(_read_rows(connection, _WORKLOAD_ROWS, of_them).rows.values())
+
+
+def _rows_where(*wanted: ColumnElement[bool]) -> Select[Any]:
+    columns = [CONTAINERS.c[name] for name in ASSIGNMENT_FIELDS]
+    joined = HOSTS.outerjoin(CONTAINERS, and_(CONTAINERS.c.host == HOSTS.c.id, *wanted))
+    newest = select(func.max(CONFIG_GENERATIONS.c.generation)).scalar_subquery()
+    chosen = select(HOSTS.c.pass_number, HOSTS.c.engine_id, newest, *columns).select_from(joined)
+    return chosen.where(HOSTS.c.id == bindparam("host"))
+
+
+# Built once: building them anew took longer than the store takes to answer.
+_WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
+_ALL_ROWS = _rows_where()
+_BOUND_ROWS = _rows_where(CONTAINERS.c.container_id.in_(_WANTED))
+_NAMED_ROWS = _rows_where(CONTAINERS.c.id.in_(_WANTED))
+_WORKLOAD_ROWS = _rows_where(CONTAINERS.c.workload_id.in_(_WANTED))
 
 
 def _read_rows(
-    connection: Connection, host: str, wanted: ColumnElement[bool], before: Snapshot | None = None
+    connection: Connection, statement: Select[Any], wanted: Params, before: Snapshot | None = None
 ) -> Snapshot:
-    columns = [CONTAINERS.c[name] for name in ASSIGNMENT_FIELDS]
-    statement = select(HOSTS.c.pass_number, HOSTS.c.engine_id, *columns).select_from(
-        HOSTS.outerjoin(CONTAINERS, wanted)
-    )
-    found = connection.execute(statement.where(HOSTS.c.id == host)).all()
+    host: str = wanted["host"]
+    found = connection.execute(statement, wanted).all()
     if not found:
         return Snapshot(host, 0, "", {}, {})
-    read = [row[2:] for row in found if row[2] is not None]
-    same = before is not None and before.read == read
-    rows = before.rows if before is not None and same else {row[0]: Assignment(*row) for row in read}
-    return Snapshot(host, found[0][0], found[0][1], rows, {}, read)
+    pass_number, engine_id, config_generation = found[0][:3]
+    read = [row[3:] for row in found if row[3] is not None]
+    if before is not None and before.read == read:
+        rows, read = before.rows, before.read  # and not the new one: its texts would be kept beside equal ones
+    else:
+        rows = {row[0]: Assignment(*row) for row in read}
+    return Snapshot(host, pass_number, engine_id, rows, {}, config_generation or 0, read)
 
 
 def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: Listed, lease: Lease) -> Applied:
@@ -123,22 +155,30 @@ def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: L
 
 
 def _take_pass(connection: Connection, snapshot: Snapshot, listed: Listed, lease: Lease) -> None:
-    expires = store_clock(connection.dialect.name) + lease.ttl_seconds
-    values: Params = {
-        "pass_number": snapshot.pass_number + 1,
-        "engine_id": listed.engine_id,
-        "lease_expires": expires,
+    given: Params = {
+        **fence_of(lease),
+        "ttl_seconds": lease.ttl_seconds,
+        "expected_pass": snapshot.pass_number,
+        "listed_engine": listed.engine_id,
+        "listed_at": listed.at,
     }
-    if listed.completely:
-        values["last_listed_at"] = listed.at
-    statement = (
-        update(HOSTS)
-        .where(*holds(lease), HOSTS.c.pass_number == snapshot.pass_number)
-        .where(HOSTS.c.engine_id.in_(["", listed.engine_id]))
-        .values(values)
-    )
-    if connection.execute(statement).rowcount != 1:
+    statement = _fenced_pass(connection.dialect.name, listed.completely)
+    if connection.execute(statement, given).rowcount != 1:
         _explain_refusal(connection, snapshot, listed, lease)
+
+
+@cache
+def _fenced_pass(dialect: str, completely: bool) -> Update:
+    engine = bindparam("listed_engine", type_=HOSTS.c.engine_id.type)
+    values: Params = {
+        "pass_number": HOSTS.c.pass_number + 1,
+        "engine_id": engine,
+        "lease_expires": store_clock(dialect) + bindparam("ttl_seconds", type_=Float),
+    }
+    if completely:
+        values["last_listed_at"] = bindparam("listed_at")
+    fence = and_(*FENCE, HOSTS.c.pass_number == bindparam("expected_pass"))
+    return update(HOSTS).where(fence, or_(HOSTS.c.engine_id == "", HOSTS.c.engine_id == engine)).values(values)
 
 
 def _explain_refusal(connection: Connection, snapshot: Snapshot, listed: Listed, lease: Lease) -> NoReturn:
@@ -162,11 +202,22 @@ def _sweep(connection: Connection, host: str, missing: Iterable[tuple[str, str]]
 
 
 def _touch(connection: Connection, host: str, unseen: Sequence[str], listed_at: datetime) -> None:
-    # A row that no pass ever saw has no last-seen; it gets its first one with its first update.
-    present = and_(CONTAINERS.c.state != MISSING, CONTAINERS.c.container_id.is_not(None))
-    seen = and_(CONTAINERS.c.host == host, present, CONTAINERS.c.last_seen_at.is_not(None))
-    statement = update(CONTAINERS).where(seen).values(last_seen_at=listed_at)
-    connection.execute(statement.where(CONTAINERS.c.id.not_in(unseen)) if unseen else statement)
+    seen = {"seen_host": host, "listed_at": listed_at}
+    if unseen:
+        connection.execute(_TOUCH_ALL.where(CONTAINERS.c.id.not_in(unseen)), seen)
+    else:
+        connection.execute(_TOUCH_ALL, seen)
+
+
+_TOUCH_ALL = (
+    update(CONTAINERS)
+    .where(CONTAINERS.c.host == bindparam("seen_host"))
+    .where(CONTAINERS.c.state != MISSING, CONTAINERS.c.container_id.is_not(None))
+    # A row that no pass ever saw has no last-seen, it gets its first one with its first update; and one that this
+    # pass wrote has its new one already.
+    .where(CONTAINERS.c.last_seen_at != bindparam("listed_at"))
+    .values(last_seen_at=bindparam("listed_at"))
+)
 
 
 def list_containers(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Float, cast, func, literal_column, or_, select, true, update
+from sqlalchemy import ColumnElement, Float, bindparam, cast, func, literal_column, or_, select, true, update
 
 from store.database import Database
 from store.errors import LeaseHeld, LeaseLost, NotFound
@@ -86,17 +86,17 @@ def renew_lease(database: Database, lease: Lease) -> None:
     :raises LeaseLost: it is somebody else's.
     """
     expires = store_clock(database.dialect) + lease.ttl_seconds
-    statement = update(HOSTS).where(*holds(lease)).values(lease_expires=expires)
+    statement = update(HOSTS).where(*FENCE).values(lease_expires=expires)
     with database.writing() as connection:
-        if connection.execute(statement).rowcount != 1:
+        if connection.execute(statement, fence_of(lease)).rowcount != 1:
             raise LeaseLost(f"host {lease.host!r}: another controller took the lease")
 
 
 def release_lease(database: Database, lease: Lease) -> None:
     """Give the lease back, so that another controller need not wait for it; does nothing if it is lost."""
-    statement = update(HOSTS).where(*holds(lease)).values(lease_owner="", lease_expires=0.0, control_token="")
+    statement = update(HOSTS).where(*FENCE).values(lease_owner="", lease_expires=0.0, control_token="")
     with database.writing() as connection:
-        connection.execute(statement)
+        connection.execute(statement, fence_of(lease))
 
 
 def find_leader(database: Database, host: str) -> Leader:
@@ -113,6 +113,14 @@ def find_leader(database: Database, host: str) -> Leader:
     return Leader(*row)
 
 
-def holds(lease: Lease) -> tuple[ColumnElement[bool], ...]:
-    """The condition that fences a write: this host is still led under this token."""
-    return (HOSTS.c.id == lease.host, HOSTS.c.lease_owner == lease.owner, HOSTS.c.lease_token == lease.token)
+FENCE = (
+    HOSTS.c.id == bindparam("lease_host"),
+    HOSTS.c.lease_owner == bindparam("fence_owner"),
+    HOSTS.c.lease_token == bindparam("fence_token"),
+)
+"""The condition that fences a write: this host is still led under this token. Its values are :func:`fence_of`'s."""
+
+
+def fence_of(lease: Lease) -> dict[str, object]:
+    """The values of :data:`FENCE`."""
+    return {"lease_host": lease.host, "fence_owner": lease.owner, "fence_token": lease.token}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 
 from store.database import Database
 from store.errors import Conflict, NotFound, WorkloadConflict
@@ -35,12 +35,22 @@ class Refs:
     refs: frozenset[str]
 
 
+_OF_HOST = select(WORKLOADS).where(or_(WORKLOADS.c.host.is_(None), WORKLOADS.c.host == bindparam("host")))
+_NAMED = _OF_HOST.where(
+    or_(
+        WORKLOADS.c.id.in_(bindparam("ids", expanding=True)),
+        WORKLOADS.c.ref.in_(bindparam("refs", expanding=True)),
+    )
+)
+
+
 def read_catalog(connection: Connection, host: str, only: Refs | None = None) -> dict[str, Workload]:
     """The workloads that this host may index, by id; all of them, or those that are named."""
-    statement = select(WORKLOADS).where(or_(WORKLOADS.c.host.is_(None), WORKLOADS.c.host == host))
-    if only is not None:
-        statement = statement.where(or_(WORKLOADS.c.id.in_(only.ids), WORKLOADS.c.ref.in_(only.refs)))
-    return {row.id: _workload(row) for row in connection.execute(statement)}
+    if only is None:
+        found = connection.execute(_OF_HOST, {"host": host})
+    else:
+        found = connection.execute(_NAMED, {"host": host, "ids": list(only.ids), "refs": list(only.refs)})
+    return {row.id: _workload(row) for row in found}
 
 
 def read_workloads(connection: Connection) -> dict[str, Workload]:

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from controller.declared.targets import is_manifest
 from controller.errors import ManifestInvalid, PluginConfigInvalid, PluginUnknown
 from controller.plugins.contract import PublicFace
 from controller.plugins.registry import Registry
@@ -167,7 +168,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml"))
+            inside = sorted(each for each in path.iterdir() if is_manifest(each))
             if not inside:
                 raise ManifestInvalid(f"{path}: the folder has no *.yaml file")
             files += inside

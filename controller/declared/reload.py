@@ -77,6 +77,7 @@ class ReloadWorker:
         self._in_force: Declared | None = None
         self._swap_failed = False
         self._unfinished = False
+        self._refused = False
         self._trouble = self._sync_trouble = ""
         self._wakeup = threading.Condition()
         self._jobs: deque[Job] = deque()
@@ -92,6 +93,11 @@ class ReloadWorker:
     def unfinished(self) -> bool:
         """Whether asking again may help though nothing declared has changed: a store that was away, a prune."""
         return self._unfinished
+
+    @property
+    def refused(self) -> bool:
+        """Whether what is declared now is not in force, because it could not be built."""
+        return self._refused
 
     def rebuild(self, reason: str) -> Reloaded:
         """Rebuild on the caller's thread: for the first activation, before the worker is started."""
@@ -203,16 +209,18 @@ class ReloadWorker:
             with self._tree.locked():
                 report = self._tree.sync(branch, self._hooks.now())
                 moved = report.outcome in (SyncOutcome.FAST_FORWARDED, SyncOutcome.DIVERGED)
-                if moved:
-                    self._rebuild_or_raise("git")
+                # What was refused is tried again, or whoever asks twice is told that all is well.
+                again = self._refused and report.outcome is SyncOutcome.IN_SYNC
+                reloaded = self._rebuild_or_raise("git") if moved or again else None
         except ReloadFailed:
             raise  # the rebuild told it
         except TallydError as error:
             self._say_sync(str(error), "git sync failed")
             raise
         self._tell_sync(report, moved=moved)
+        activated = reloaded is not None and reloaded.result is ReloadResult.ACTIVATED
         generation = self._in_force.generation if self._in_force else 0
-        return ReloadAnswer(moved, str(report.outcome), report.detail, report.commit, report.kept_on, generation)
+        return ReloadAnswer(activated, str(report.outcome), report.detail, report.commit, report.kept_on, generation)
 
     def _without_git(self, branch: str | None) -> ReloadAnswer:
         if branch is not None:
@@ -250,14 +258,17 @@ class ReloadWorker:
             same = declared.equals(before) and not self._swap_failed
             prepared = None if same and not self._unfinished else self._hooks.build(declared)
         except TallydError as error:
+            self._refused = True
             self._unfinished = isinstance(error, StoreUnavailable | LockTimeout)
             self._say_once(str(error), reason)
             return self._ended(ReloadResult.ERROR, generation, str(error), ReloadFailed(str(error)))
         except Exception as error:  # a rebuild ends here, also by a defect: it is told, counted and over (W5)
             log.exception("reload failed by a defect of tallyd; please report it", asked_by=reason)
+            self._refused = True
             failed = ReloadFailed(f"{type(error).__name__}: {error}")
             return self._ended(ReloadResult.ERROR, generation, str(failed), failed)
         self._trouble = ""
+        self._refused = False
         self._unfinished = prepared is not None and prepared.unfinished
         if prepared is None or (same and not prepared.changed):
             self._in_force = declared
@@ -273,7 +284,7 @@ class ReloadWorker:
         try:
             prepared.swap()
         except Exception as error:  # half of it may be in force: nothing but a restart makes sure (H6)
-            self._swap_failed = True
+            self._swap_failed = self._refused = True
             log.exception("reload failed after the swap began; restart tallyd", asked_by=reason)
             failed = ReloadFailed(f"{type(error).__name__}: {error}", restart_required=True)
             return self._ended(ReloadResult.ERROR, declared.generation, str(error), failed)

@@ -57,6 +57,11 @@ class _Way:
     problem: str = ""
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether a file of a folder counts, by its name: editors leave hidden ones behind, such as ``.#a.yaml``."""
+    return path.suffix in MANIFEST_SUFFIXES and not path.name.startswith(".")
+
+
 def look_at(target: Target) -> Look:
     """Look at a target and at each step of the way to it. Never raises: what cannot be read is part of the answer."""
     way = _follow(Path("/"), target.path.absolute().parts[1:])
@@ -64,7 +69,7 @@ def look_at(target: Target) -> Look:
         return Look((way.links, _thing(way)), way.folders, way.problem)
     folder, seen = way.end
     try:
-        names = sorted(each.name for each in folder.iterdir() if each.suffix in MANIFEST_SUFFIXES)
+        names = sorted(each.name for each in folder.iterdir() if is_manifest(each))
     except OSError as error:
         return Look((way.links, error.errno), way.folders, _reason(folder, error))
     inside = [_follow(folder, (name,)) for name in names]

@@ -103,20 +103,22 @@ class EngineClient:
         :param only: whole container ids to look for; all containers without it.
         :raises EngineError: no complete and well-formed answer; nothing may be concluded from it (R6).
         """
-        params: dict[str, str | int] = {"all": 1}
-        if only is not None:
-            params["filters"] = orjson.dumps({"id": sorted(only)}).decode()
-        answer = self._get("list" if only is None else "list_some", "/containers/json", params)
-        return self._listing(answer, decode_whole)
+        return self._begin_listing(only, decode_whole)()
 
-    def begin_listing(self) -> Callable[[], Listing]:
+    def begin_listing(self, only: Collection[str] | None = None) -> Callable[[], Listing]:
         """As :meth:`list_containers`, in two steps: the engine is at work when this returns.
 
         :returns: what waits for the listing; to be called once.
         :raises EngineError: also by what is returned.
         """
-        finish = self._begin("list", "/containers/json", {"all": 1})
-        return lambda: self._listing(finish(), self._decoder.decode)
+        return self._begin_listing(only, self._decoder.decode if only is None else decode_whole)
+
+    def _begin_listing(self, only: Collection[str] | None, decode: Callable[[bytes], Any]) -> Callable[[], Listing]:
+        params: dict[str, str | int] = {"all": 1}
+        if only is not None:
+            params["filters"] = orjson.dumps({"id": sorted(only)}).decode()
+        finish = self._begin("list" if only is None else "list_some", "/containers/json", params)
+        return lambda: self._listing(finish(), decode)
 
     def _listing(self, answer: _Answer, decode: Callable[[bytes], Any]) -> Listing:
         items = _parse(answer.body, "list", list, decode)

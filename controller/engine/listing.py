@@ -15,11 +15,14 @@ import orjson
 # Inside a JSON string the quotes would be escaped, so this can only stand between objects.
 _SEAM = b'},{"Id":"'
 _OPENING, _CLOSING = b'[{"Id":"', b"}]"
+_ENDS = (_CLOSING, _CLOSING + b"\n")
 
 
 @dataclass(frozen=True, slots=True)
 class ListedItem:
-    """One container as the engine wrote it. ``text`` is empty where the answer could not be cut."""
+    """One container as the engine wrote it, without what stands between two: its text begins in its id, and lacks the
+    last brace. ``text`` is empty where the answer could not be cut.
+    """
 
     text: bytes
     decoded: object = None
@@ -27,7 +30,7 @@ class ListedItem:
     @property
     def value(self) -> Any:
         """The JSON value."""
-        return self.decoded if self.decoded is not None or not self.text else orjson.loads(self.text)
+        return self.decoded if self.decoded is not None or not self.text else _load(self.text)
 
 
 class ListingDecoder:
@@ -41,16 +44,22 @@ class ListingDecoder:
 
         :raises orjson.JSONDecodeError: it is not JSON.
         """
-        text = body.strip()
-        if not (text.startswith(_OPENING) and text.endswith(_CLOSING)):
+        if not (body.startswith(_OPENING) and body.endswith(_ENDS)):
             return decode_whole(body)
-        parts = [b'{"Id":"' + part + b"}" for part in text[len(_OPENING) : -len(_CLOSING)].split(_SEAM)]
+        # Only the first and the last text are copied once more: an answer may have many megabytes.
+        parts = body.split(_SEAM)
+        parts[0] = parts[0].removeprefix(_OPENING)
+        parts[-1] = parts[-1].removesuffix(b"\n").removesuffix(_CLOSING)
         try:
-            items = [ListedItem(part, None if part in self._known else orjson.loads(part)) for part in parts]
+            items = [ListedItem(part, None if part in self._known else _load(part)) for part in parts]
         except orjson.JSONDecodeError:
             return decode_whole(body)  # the seam was inside a container, or the answer is broken
         self._known = frozenset(parts)
         return items
+
+
+def _load(text: bytes) -> Any:
+    return orjson.loads(b'{"Id":"' + text + b"}")
 
 
 def decode_whole(body: bytes) -> Any:

@@ -82,12 +82,15 @@ def _add_writes(router: APIRouter, context: ConfigContext) -> None:
     def get_diagnostic(response: Response) -> dict[str, Any]:
         return _shown(context, context.store.read(), response, diagnostic=True)
 
-    @router.put("", summary="Replace the whole config.", responses=answers(412))
+    @router.put("", summary="Replace the whole config.", responses=answers(400, 412))
     def put_config(body: dict[str, Any], response: Response, match: IfMatch = None) -> dict[str, Any]:
         return _changed(context, response, lambda expected: _set(context, body, expected), match)
 
     @router.patch(
-        "", summary="Change it by a JSON Merge Patch (RFC 7396).", openapi_extra=_PATCH_TYPES, responses=answers(412)
+        "",
+        summary="Change it by a JSON Merge Patch (RFC 7396).",
+        openapi_extra=_PATCH_TYPES,
+        responses=answers(400, 412),
     )
     def patch(
         body: Annotated[dict[str, Any], Body(media_type="application/merge-patch+json")],

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from controller.errors import SettingInvalid
 
 if TYPE_CHECKING:
-    import uvicorn
     from fastapi import FastAPI
+
+    from controller.http.quiet import QuietServer
 
 _STOP_SECONDS = 0.5
 _HEAD_START_SECONDS = 2.0
@@ -31,7 +32,7 @@ class HttpServer:
         :raises SettingInvalid: it is taken, forbidden, or no address of this machine.
         """
         self._build = build
-        self._server: uvicorn.Server | None = None
+        self._server: QuietServer | None = None
         self._stopping = threading.Event()
         self._go = threading.Event()
         self._socket = _open(host, port)
@@ -56,7 +57,7 @@ class HttpServer:
         self._stopping.set()
         self._go.set()
         if self._server is not None:  # else it is still loading, and will find that it need not serve
-            self._server.should_exit = True
+            self._server.end()
             self._thread.join(_STOP_SECONDS)
         self._socket.close()
 
@@ -65,6 +66,8 @@ class HttpServer:
         if self._stopping.is_set():
             return
         import uvicorn
+
+        from controller.http.quiet import QuietServer
 
         config = uvicorn.Config(
             self._build(),
@@ -76,7 +79,7 @@ class HttpServer:
             limit_concurrency=_MOST_CONNECTIONS,
             server_header=False,
         )
-        self._server = uvicorn.Server(config)
+        self._server = QuietServer(config)
         if not self._stopping.is_set():
             self._server.run(sockets=[self._socket])
 

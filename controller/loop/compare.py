@@ -33,7 +33,7 @@ def compare(
         elif before == row:
             unchanged += 1
         else:
-            updated.append(RowUpdate(row, before.container_id))
+            updated.append(RowUpdate(row, before.container_id, before))
             recovered += before.state == MISSING
     filled = {row.id for row in assignments}
     rest = [row for row in snapshot.rows.values() if row.id not in filled and row.container_id]

@@ -63,13 +63,13 @@ class _Call:
 
 def requests_for(workloads: Iterable[Workload], rows: Iterable[Assignment], host: str) -> list[ReconcileRequest]:
     """One request for each workload with a source and a trigger that this host is in charge of."""
-    by_workload: dict[str, list[Assignment]] = {}
-    for row in rows:
-        by_workload.setdefault(row.workload_id, []).append(row)
+    asked = [each for each in workloads if each.source_kind and each.trigger_kind and each.host in (None, host)]
+    by_workload: dict[str, list[Assignment]] = {each.id: [] for each in asked}
+    for row in rows if asked else ():
+        if row.workload_id in by_workload:
+            by_workload[row.workload_id].append(row)
     return [
-        ReconcileRequest(each, tuple(by_workload.get(each.id, ())), parse_faces(each.public_faces)[0], host)
-        for each in workloads
-        if each.source_kind and each.trigger_kind and each.host in (None, host)
+        ReconcileRequest(each, tuple(by_workload[each.id]), parse_faces(each.public_faces)[0], host) for each in asked
     ]
 
 

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from controller.labels import LabelNames
 from store.records import Assignment, Container, Snapshot, Workload, WorkloadKind
@@ -50,8 +51,7 @@ class Ignored:
     row_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One container's claim to one row."""
 
     container: Container
@@ -75,7 +75,8 @@ class Catalog:
 
     host: str
     workloads: Mapping[str, Workload]
-    by_ref: Mapping[tuple[WorkloadKind, str], Workload]
+    sites: Mapping[str, Workload]
+    stacks: Mapping[str, Workload]
     rows: Mapping[str, Assignment]
     row_of_container: Mapping[str, Assignment]
 
@@ -85,7 +86,8 @@ def catalog_of(snapshot: Snapshot) -> Catalog:
     return Catalog(
         host=snapshot.host,
         workloads=snapshot.workloads,
-        by_ref={(each.kind, each.ref): each for each in snapshot.workloads.values()},
+        sites={each.ref: each for each in snapshot.workloads.values() if each.kind is WorkloadKind.SITE},
+        stacks={each.ref: each for each in snapshot.workloads.values() if each.kind is WorkloadKind.STACK},
         rows=snapshot.rows,
         row_of_container={row.container_id: row for row in snapshot.rows.values() if row.container_id},
     )
@@ -115,12 +117,10 @@ def _find_workload(rule: Rule, container: Container, catalog: Catalog) -> Worklo
     if rule is Rule.WORKLOAD_ID:
         return _find_by_id(container, catalog)
     if rule is Rule.STATIC_SITE:
-        site = catalog.by_ref.get((WorkloadKind.SITE, container.static_site))
-        detail = f"no site has the ref {container.static_site!r}"
-        return site or Ignored(container, IgnoreReason.UNKNOWN_SITE, detail)
-    stack = catalog.by_ref.get((WorkloadKind.STACK, container.compose_project))
-    detail = f"no stack has the ref {container.compose_project!r}"
-    return stack or Ignored(container, IgnoreReason.UNKNOWN_STACK, detail)
+        ref = container.static_site
+        return catalog.sites.get(ref) or Ignored(container, IgnoreReason.UNKNOWN_SITE, f"no site has the ref {ref!r}")
+    ref = container.compose_project
+    return catalog.stacks.get(ref) or Ignored(container, IgnoreReason.UNKNOWN_STACK, f"no stack has the ref {ref!r}")
 
 
 def _find_by_id(container: Container, catalog: Catalog) -> Workload | Ignored:
@@ -169,7 +169,7 @@ def _replica(slot: str, container: Container) -> str:
 
 
 def dispatch(
-    containers: Iterable[Container], snapshot: Snapshot, names: LabelNames, unreadable_ids: frozenset[str]
+    containers: Sequence[Container], snapshot: Snapshot, names: LabelNames, unreadable_ids: frozenset[str]
 ) -> Dispatched:
     """Give every claimed row to exactly one container.
 
@@ -178,13 +178,12 @@ def dispatch(
     catalog = catalog_of(snapshot)
     claims: defaultdict[str, list[Claim]] = defaultdict(list)
     ignored: list[Ignored] = []
-    alive: dict[str, bool] = dict.fromkeys(unreadable_ids, True)
+    alive = dict.fromkeys(unreadable_ids, True) | {each.id: each.alive for each in containers}
     found = [match(container, catalog, names) for container in containers]
-    wanted = {each.row_id for each in found if isinstance(each, Claim) and each.container.alive}
+    wanted = {each.row_id for each in found if isinstance(each, Claim) and alive[each.container.id]}
     for each in found:
-        alive[each.container.id] = each.container.alive
         matched = each
-        if isinstance(each, Claim) and each.row_id in wanted and not each.container.alive:
+        if isinstance(each, Claim) and each.row_id in wanted and not alive[each.container.id]:
             # It gives way now (R16). A row that a deployer named is not its own, so it still has one to take.
             matched = _own_claim(each.rule, each.container, each.workload)
         if isinstance(matched, Ignored):
@@ -198,7 +197,8 @@ def dispatch(
         winner = _winner(rivals, holder, alive)
         if winner is not None:
             assignments.append(_assignment(winner))
-        ignored += [_lost(claim, row_id, winner, holder) for claim in rivals if claim is not winner]
+        if len(rivals) > 1 or winner is None:
+            ignored += [_lost(claim, row_id, winner, holder) for claim in rivals if claim is not winner]
     return Dispatched(tuple(assignments), tuple(ignored))
 
 
@@ -214,10 +214,12 @@ def _winner(rivals: Sequence[Claim], holder: str | None, alive: Mapping[str, boo
 
     ``None`` where the recorded container lives but cannot be read or is ignored: the row stays as it is.
     """
+    if len(rivals) == 1 and (holder is None or not alive[holder]):
+        return rivals[0]
     recorded = next((claim for claim in rivals if claim.container.id == holder), None)
     if holder is not None and alive[holder]:
         return recorded
-    living = [claim for claim in rivals if claim.container.alive]
+    living = [claim for claim in rivals if alive[claim.container.id]]
     if not living and recorded is not None:
         return recorded
     return max(living or rivals, key=lambda claim: (claim.container.created, claim.container.id))

@@ -149,10 +149,11 @@ def _text(item: Mapping[str, Any], key: str, *, optional: bool = False) -> str:
 def _name(names: object) -> str:
     if not isinstance(names, list) or not names:
         raise _CannotRead(f"Names is {'empty' if names == [] else _kind(names)}")
-    if not all(isinstance(name, str) for name in names):
-        raise _CannotRead("Names holds something that is no text")
+    for each in names:
+        if not isinstance(each, str):
+            raise _CannotRead("Names holds something that is no text")
     # Legacy links add names such as /other/alias; the container's own has one slash, in front.
-    own = [name for name in names if "/" not in name[1:]] or names
+    own = names if len(names) == 1 else [name for name in names if "/" not in name[1:]] or names
     name: str = own[0].removeprefix("/")
     if not name or "\0" in name or len(name) > MAX_KEY_CHARACTERS:
         raise _CannotRead(f"its name is empty, holds a NUL byte or is over {MAX_KEY_CHARACTERS} characters")
@@ -167,6 +168,20 @@ def _is_ours(labels: Mapping[str, Any], names: LabelNames) -> bool:
 
 
 def _check_labels(labels: Mapping[str, Any], names: LabelNames) -> None:
+    if not _are_harmless(labels):
+        _check_each_label(labels, names)
+
+
+def _are_harmless(labels: Mapping[str, Any]) -> bool:
+    """Whether one look at all of them is enough: what is short as a whole has no part that is over a cap."""
+    try:
+        text = "".join(labels) + "".join(labels.values())
+    except TypeError:
+        return False
+    return len(labels) <= MAX_KEY_CHARACTERS >= len(text) and "\0" not in text
+
+
+def _check_each_label(labels: Mapping[str, Any], names: LabelNames) -> None:
     if len(labels) > MAX_LABELS:
         raise _CannotRead(f"{len(labels)} labels, over the cap of {MAX_LABELS}")
     for name, value in labels.items():

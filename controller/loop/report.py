@@ -32,6 +32,7 @@ class TickReport:
     """One pass. ``phases`` are seconds by phase.
 
     ``states`` counts rows by (workload kind, state) afterwards; of a targeted pass it is the difference.
+    ``config_generation`` is what the store holds of the config that its controllers share; 0: nothing.
     """
 
     host: str
@@ -49,6 +50,7 @@ class TickReport:
     states: Mapping[tuple[str, str], int] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
     targeted: bool = False
+    config_generation: int = 0
 
     @property
     def complete(self) -> bool:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_INTERVAL_SECONDS = 30.0
 LONGEST_INTERVAL_SECONDS = 300.0
 STOP_SECONDS = 2.0
-COALESCE_SECONDS = 0.002
+COALESCE_SECONDS = 0.001
 """How long the first event waits for those that come with it; what comes during a pass waits for its end."""
 
 SUPERSEDED_ATTEMPTS = 3

@@ -1,7 +1,8 @@
 """A pass over the containers that events named: the line of `tick` over fewer ids (R20).
 
 Everything is looked at that these containers could concern: the rows that record them, the rows that they
-claim, and whoever holds those. What is not asked for is not listed, and so is never swept.
+claim, and whoever holds those. What is not asked for is not listed, and so is never swept. As in a full pass, the
+store is read while the engine works, and what is swept was bound when the pass before was committed (R14).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, container_ids: C
         unreadable = seen.observation.unreadable_ids
         dispatched = dispatch(seen.observation.containers, seen.snapshot, activation.names, unreadable)
         listed_ids = seen.observation.listed_ids
-        change = compare(seen.snapshot, dispatched.assignments, listed_ids, may_sweep=True)
+        horizon = activation.memory.bound or {}
+        change = compare(seen.snapshot, dispatched.assignments, listed_ids, may_sweep=True, horizon=horizon)
     if not change.empty:
         with phases.timed("write"):
             listed = Listed(seen.engine_id, seen.listed_at, completely=False)
@@ -85,11 +87,12 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, container_ids: C
 def _look(activation: Activation, clock: Clock, phases: Phases, wanted: frozenset[str]) -> _Sight:
     """Ask for these containers, for who holds a row that one of them claims, and for who would take one of theirs."""
     for _ in range(_MOST_ROUNDS):
+        listed_at = clock.now()
+        finish_listing = activation.engine.begin_listing(wanted)
         with phases.timed("read"):
             bound = read_bound(activation.database, activation.host, wanted)
-        listed_at = clock.now()
         with phases.timed("list"):
-            listing = activation.engine.list_containers(wanted)
+            listing = finish_listing()
         if bound.engine_id not in ("", listing.engine_id):
             raise EngineRefused(activation.host, bound.engine_id, listing.engine_id)
         observation = observe(listing.items, activation.names)
@@ -104,19 +107,23 @@ def _look(activation: Activation, clock: Clock, phases: Phases, wanted: frozense
 
 
 def _with_claims(activation: Activation, bound: Snapshot, observation: Observation) -> Snapshot:
+    """What these containers claim. Nothing is read where they claim only rows that record them already."""
     containers = observation.containers
-    recorded = {row.workload_id for row in bound.rows.values()}
-    refs = Refs(
-        ids=frozenset({each.workload_id for each in containers if each.workload_id} | recorded),
-        refs=frozenset(ref for each in containers for ref in (each.static_site, each.compose_project) if ref),
-    )
+    ids = {each.workload_id for each in containers if each.workload_id}
+    sites = {each.static_site for each in containers if each.static_site}
+    stacks = {each.compose_project for each in containers if each.compose_project}
 
     def claimed_rows(workloads: Mapping[str, Workload]) -> set[str]:
         catalog = catalog_of(replace(bound, workloads=workloads))
         claims = (match(each, catalog, activation.names) for each in containers)
         return {claim.row_id for claim in claims if isinstance(claim, Claim)}
 
-    return read_claimed(activation.database, bound, claimed_rows, refs)
+    known = catalog_of(bound)
+    all_known = ids <= known.workloads.keys() and sites <= known.sites.keys() and stacks <= known.stacks.keys()
+    if all_known and claimed_rows(known.workloads) <= known.rows.keys():
+        return bound
+    wanted = Refs(frozenset(ids | known.workloads.keys()), frozenset(sites | stacks))
+    return read_claimed(activation.database, bound, claimed_rows, wanted)
 
 
 def _converge(activation: Activation, change: Change, snapshot: Snapshot) -> list[Reconciled]:

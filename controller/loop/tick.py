@@ -40,11 +40,10 @@ from store.records import MISSING, Assignment, Change, Listed, Snapshot
 class Lister(Protocol):
     """The one thing that a pass wants of an engine."""
 
-    def list_containers(self, only: Collection[str] | None = None) -> Listing:
-        """All containers, or those with these ids, or an :class:`~controller.errors.EngineError`."""
-
-    def begin_listing(self) -> Callable[[], Listing]:
-        """All containers, in two steps: what is returned waits for them."""
+    def begin_listing(self, only: Collection[str] | None = None) -> Callable[[], Listing]:
+        """All containers, or those with these ids, in two steps: what is returned waits for them, or raises an
+        :class:`~controller.errors.EngineError`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +174,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
         outcome=TickOutcome.COMPLETE,
         began_at=began_at,
         engine_id=seen.listing.engine_id,
+        config_generation=seen.snapshot.config_generation,
         listed=len(seen.listing.parts),
         matched=len(seen.dispatched.assignments),
         change=seen.change,
@@ -186,8 +186,10 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
     )
 
 
-def rows_after(snapshot: Snapshot, change: Change, rejected: Mapping[str, str]) -> dict[str, Assignment]:
+def rows_after(snapshot: Snapshot, change: Change, rejected: Mapping[str, str]) -> Mapping[str, Assignment]:
     """This host's rows once the change is written; no second look at the store is needed."""
+    if change.empty:
+        return snapshot.rows
     rows = dict(snapshot.rows)
     written = [*change.inserted, *(each.row for each in change.updated)]
     rows |= {row.id: row for row in written if row.id not in rejected}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ class Measured:
     results: list[Result] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     @property
     def in_order(self) -> list[Result]:
@@ -74,14 +76,24 @@ def run(scale: Scale, rows: Collection[str], tell: Callable[[str], None]) -> Mea
     try:
         for step in steps_of(scale):
             if step.row in rows:
-                tell(f"{step.row}  {step.told}{f', {step.size:,} containers' if step.size else ''}")
-                stage.grow_to(step.size)
-                step.measure(stage, measured)
+                measure_step(step, stage, measured, tell)
         measured.results += grown(measured.points, stage)
     finally:
         tell("removing the containers")
         stage.close()
     return measured
+
+
+def measure_step(step: Step, stage: Stage, measured: Measured, tell: Callable[[str], None]) -> None:
+    """One step. What goes wrong in it costs its rows, not those of a quarter of an hour before it."""
+    name = f"{step.row}  {step.told}{f', {step.size:,} containers' if step.size else ''}"
+    tell(name)
+    stage.grow_to(step.size)
+    try:
+        step.measure(stage, measured)
+    except Exception:  # noqa: BLE001  # a step ends here: it is told, and the run is not whole
+        tell(f"{name}: failed\n{traceback.format_exc()}")
+        measured.failed.append(name)
 
 
 def _adding(measure: Callable[[Stage], list[Result]]) -> Callable[[Stage, Measured], None]:

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.daemon import CLOCK, build_activation, open_store, register_host
+from controller.activator import first_activation, register_host
+from controller.daemon import CLOCK, open_store, settle_memory
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.loop.lease import Candidate, LeaseKeeper
@@ -131,10 +132,11 @@ def controller_of(
     client = EngineClient(endpoint_from({"DOCKER_HOST": endpoint}))
     keeper = LeaseKeeper(own, Candidate(host, f"bench-{host}", _LEASE_SECONDS), CLOCK.monotonic)
     controller = Controller(
-        build_activation(settings, own, client, keeper.current, registry=load_registry()), own, settings
+        first_activation(settings, own, client, keeper.current, registry=load_registry(), clock=CLOCK), own, settings
     )
     try:
         controller.tick()
+        settle_memory()  # as the daemon does after its first pass
         yield controller
     finally:
         client.close()

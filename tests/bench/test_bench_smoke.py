@@ -12,14 +12,16 @@ from rich.console import Console
 from tests.bench.figures import Result, Target, percentile, ratios
 from tests.bench.page import BEGIN, END, table_of, written
 from tests.bench.plots import GROWTH, LATENCY, draw
-from tests.bench.run import ROWS, run
+from tests.bench.run import ROWS, Measured, Step, measure_step, run
 from tests.bench.scale import SMOKE
+from tests.bench.stage import Stage
 
 
 def test_every_row_is_measured_and_shown(tmp_path: Path) -> None:
     """P1–P9 are all produced with a figure, and find their way into the table, the page and the plots."""
     measured = run(SMOKE, ROWS, lambda _text: None)
 
+    assert measured.failed == []
     assert {each.row for each in measured.results} == set(ROWS)
     figures = [each for each in measured.results if not math.isnan(each.figure)]
     assert {each.row for each in figures} == set(ROWS)
@@ -34,6 +36,23 @@ def test_every_row_is_measured_and_shown(tmp_path: Path) -> None:
     draw(tmp_path, measured.points, measured.lags)
     for plot in (GROWTH, LATENCY):
         assert (tmp_path / plot).read_text().rstrip().endswith("</svg>")
+
+
+def test_a_step_that_fails_costs_its_own_rows_only() -> None:
+    """The others are measured, and the run says that it is not whole."""
+
+    def fail(_stage: Stage, _measured: Measured) -> None:
+        raise RuntimeError("the engine is gone")
+
+    told: list[str] = []
+    stage, measured = Stage(SMOKE), Measured()
+    try:
+        measure_step(Step("P1", 0, "a tick", fail), stage, measured, told.append)
+        measure_step(Step("P2", 0, "another", lambda _s, m: m.lags.append(1.0)), stage, measured, told.append)
+    finally:
+        stage.close()
+    assert (measured.failed, measured.lags) == (["P1  a tick"], [1.0])
+    assert "the engine is gone" in "".join(told)
 
 
 def test_a_page_without_markers_is_refused() -> None:

@@ -32,19 +32,33 @@ def measure_unchanged(stage: Stage) -> list[Result]:
 
 
 def measure_changed(stage: Stage) -> list[Result]:
-    """P2: every row is wrong before each tick, and nothing is remembered of the listing or of the rows."""
+    """P2: every row is wrong before each tick, and nothing is remembered of the listing or of the rows.
+
+    Once all of them alike, as after a restart of the engine, and once each in its own way.
+    """
+    count = len(stage.containers)
+    name = f"tick ÷ floor, every one of {count:,} rows changed"
     with _beside(stage) as (controller, floor):
-        floors: list[float] = []
-        ticks: list[float] = []
-        for _ in range(stage.scale.pairs):
-            cold = _forgetful(controller)
-            _spoil(controller)
-            floors.append(timed(floor))
-            ticks.append(timed(cold.tick))
-            cold.activation.engine.close()  # type: ignore[attr-defined]  # it is the client made below
-    name = f"tick ÷ floor, every one of {len(stage.containers):,} rows changed"
+        return [
+            _changed_ratio(f"{name} alike", stage, controller, floor, {"state": "x"}),
+            _changed_ratio(f"{name} in its own way", stage, controller, floor, {"name": CONTAINERS.c.id}),
+        ]
+
+
+def _changed_ratio(
+    name: str, stage: Stage, controller: Controller, floor: Callable[[], int], spoilt: dict[str, object]
+) -> Result:
+    floors: list[float] = []
+    ticks: list[float] = []
+    for _ in range(stage.scale.pairs):
+        cold = _forgetful(controller)
+        with controller.database.writing() as connection:
+            connection.execute(update(CONTAINERS).values(spoilt))
+        floors.append(timed(floor))
+        ticks.append(timed(cold.tick))
+        cold.activation.engine.close()  # type: ignore[attr-defined]  # it is the client made below
     note = _note(ticks, floors) + "; decoding and comparing from scratch"
-    return [summarised("P2", name, ratios(ticks, floors), "×", ALL_CHANGED, note)]
+    return summarised("P2", name, ratios(ticks, floors), "×", ALL_CHANGED, note)
 
 
 @contextlib.contextmanager
@@ -78,8 +92,3 @@ def _forgetful(controller: Controller) -> Controller:
     client.list_containers(only=["0" * 64])
     memory = Memory(bound=controller.activation.memory.bound)
     return replace(controller, activation=replace(controller.activation, engine=client, memory=memory))
-
-
-def _spoil(controller: Controller) -> None:
-    with controller.database.writing() as connection:
-        connection.execute(update(CONTAINERS).values(state="x"))

@@ -41,7 +41,7 @@ def edit(path: Path, text: str) -> None:
 
 
 def test_an_edit_by_hand_is_the_next_generation(store: ConfigFile, path: Path) -> None:
-    """G11: noticed by content, whoever reads first; white space and comments make none (W7)."""
+    """G11: noticed by content, whoever reads first; white space and comments make none."""
     set_config(store, {"interval_seconds": 7}, author="ann")
     edit(path, "interval_seconds: 8\n")
     found = store.read()
@@ -124,7 +124,7 @@ def test_damaged_generations_are_named(store: ConfigFile) -> None:
 
 
 def test_a_deleted_file_keeps_its_generation(store: ConfigFile, path: Path) -> None:
-    """W7: absent is no content, and the count goes on."""
+    """Absent is no content, and the count goes on."""
     set_config(store, {"interval_seconds": 7}, author="ann")
     path.unlink()
     found = store.read()

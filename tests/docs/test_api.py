@@ -10,9 +10,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from controller.declared.config import ConfigTable
+from controller.declared.reload_status import ReloadStatus
 from controller.errors import TallydError
 from controller.http.app import HttpContext, build_app
 from controller.http.auth import Access
+from controller.http.config import ConfigContext
+from controller.http.reload import ReloadAccess
 from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
@@ -21,6 +25,7 @@ from store.database import Database
 from tests.docs.conftest import CLOCK, HOST, SITE
 from tests.docs.markdown import codes, names, section, table
 from tests.docs.test_docs import OPERATIONS, SAMPLES, _tree
+from tests.unit.served import Reloads
 
 API = "docs/api.md"
 TOKEN = "a-token-of-the-tests"
@@ -32,10 +37,11 @@ def _unused(*_: object) -> Any:
 
 
 def _app(database: Database, *, token: str | None = TOKEN, on_loopback: bool = True) -> FastAPI:
+    reloads = Reloads(ReloadStatus(CLOCK.now))
     return build_app(
         HttpContext(
             host=HOST,
-            label_prefix="tallyd",
+            label_prefix=lambda: "tallyd",
             database=database,
             registry=load_registry(),
             loop=Loop(LoopHooks(_unused, _unused, _unused), CLOCK, 30),
@@ -44,6 +50,9 @@ def _app(database: Database, *, token: str | None = TOKEN, on_loopback: bool = T
             access=Access(token, on_loopback),
             now=CLOCK.now,
             longest_silence_seconds=60,
+            reloader=reloads,
+            reload_access=ReloadAccess(),
+            config=ConfigContext(HOST, "instance", ConfigTable(database, CLOCK.now), reloads.status, reloads),
         )
     )
 

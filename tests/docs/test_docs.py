@@ -20,10 +20,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from controller.cli.context import told_errors
 from controller.cli.main import app
 from controller.declared.manifests import WorkloadSpec
-from controller.doctor import examine
+from controller.doctor.examine import examine
 from controller.engine.endpoint import Endpoint
 from controller.engine.events import EventStream
-from controller.errors import EngineRefused, LeaseHeld, SettingInvalid, TallydError, WorkloadConflict
+from controller.errors import (
+    EngineRefused,
+    GenerationConflict,
+    LeaseHeld,
+    SettingInvalid,
+    TallydError,
+    WorkloadConflict,
+)
 from controller.labels import COMPOSE_NUMBER, COMPOSE_ONEOFF, COMPOSE_PROJECT, COMPOSE_SERVICE, LabelNames
 from controller.loop.dispatch import IgnoreReason
 from controller.loop.report import TickOutcome, TickReport
@@ -75,7 +82,7 @@ def test_the_documented_default_is_the_default(row: dict[str, str], monkeypatch:
         assert codes(row["Default"]) == said
         return
     value = Settings.model_fields[name].default
-    expected = f"{value:g}" if isinstance(value, float) else str(value)
+    expected = f"{value:g}" if isinstance(value, float) else str(value).lower()
     assert row["Default"].strip("`") == ("none" if value is None else expected)
 
 
@@ -90,7 +97,7 @@ def test_the_documented_limits_are_the_limits(row: dict[str, str]) -> None:
         if getattr(each, limit, None) is not None
     ]
     words = [each for each in get_args(field.annotation) if isinstance(each, str)]
-    assert set(limits) <= set(re.findall(r"\d+", row["Allowed"]))
+    assert set(limits) <= set(re.findall(r"\d+(?:\.\d+)?", row["Allowed"]))
     assert codes(row["Allowed"]) == words or not words
     assert row["Type"]
 
@@ -327,11 +334,14 @@ def test_every_reason_for_not_being_ready_is_documented() -> None:
     assert [code for row in table(OPERATIONS, "Readiness") for code in codes(row["Reason"])] == said
 
 
-def test_every_check_of_the_doctor_is_documented_and_no_other(fake: FakeDocker, database: Database) -> None:
-    """O1: the doctor's checks, with an engine and a store, and without either."""
-    told = set()
+def test_every_check_of_the_doctor_is_documented_and_no_other(
+    fake: FakeDocker, database: Database, tmp_path: Path
+) -> None:
+    """O1: the doctor's checks, with an engine, a store and manifests in a git tree, and without any of them."""
+    subprocess.run(["git", "init", "--quiet", tmp_path / "declared"], check=True)
+    told = {"reload"}  # of a controller that runs
     for url, engine in ((f"sqlite:///{database.path}", fake.endpoint), ("mysql://x", "nonsense")):
-        loaded = LoadedSettings(Settings(database_url=url), {})
+        loaded = LoadedSettings(Settings(database_url=url, manifests=tmp_path / "declared"), {})
         told |= {each.check for each in examine(loaded, {"DOCKER_HOST": engine}, CLOCK.now)}
     assert set(names(table(OPERATIONS, "Doctor"), "Check")) == told
 
@@ -364,6 +374,7 @@ def _tree(kind: type[TallydError] = TallydError) -> Iterator[type[TallydError]]:
 
 SAMPLES: dict[type[TallydError], TallydError] = {
     EngineRefused: EngineRefused("web-1", "one", "another"),
+    GenerationConflict: GenerationConflict(1, 2),
     LeaseHeld: LeaseHeld("web-1", "http://127.0.0.1:9477", 45),
     WorkloadConflict: WorkloadConflict("shop", 1, 2),
 }

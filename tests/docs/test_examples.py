@@ -76,7 +76,7 @@ SHELL = [(place, words) for path in PAGES for place, pipe in commands(path) for 
 )
 def test_every_tallyd_command_in_the_docs_can_be_given(words: tuple[str, ...]) -> None:
     """O1: the command and all its options exist."""
-    _parse(list(words))
+    _parse([word for word in words if re.fullmatch(r"\[[A-Z]+\]", word) is None])  # what may be left out
 
 
 @pytest.mark.parametrize("line", ["pss", "ps --al", "explain one two", "--output json ps", "workload apply -o xml"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from store.records import MISSING
 from tests.fakes import FakeDocker
 from tests.harness import Engine, PrivateEngine, World, wait_until
 from tests.integration.console import Console, Controller, Tallyd, settings_of
+from tests.integration.proxies import StreamProxy
 
 CONNECTED = "tallyd_event_stream_connected"
 COMPLETE = 'tallyd_ticks_total{outcome="complete"}'
@@ -141,61 +140,12 @@ def test_a_frozen_engine_is_watched_again(
         assert code == 0
 
 
-class Swallower:
-    """A proxy of an engine's socket that passes everything on, until it is told to swallow event streams."""
-
-    def __init__(self, upstream: Path, path: Path) -> None:
-        self.endpoint = f"unix://{path}"
-        self.swallowing = threading.Event()
-        self._upstream = upstream
-        self._open: list[socket.socket] = []
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        self._listener.listen(32)
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def close(self) -> None:
-        """End all connections and threads."""
-        for each in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in list(self._threads):
-            thread.join(5)
-        for each in (self._listener, *self._open):
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                upstream.connect(str(self._upstream))
-                self._open += [client, upstream]
-                stream = threading.Event()
-                for source, target, back in ((client, upstream, False), (upstream, client, True)):
-                    arguments = (source, target, stream, back)
-                    self._threads.append(threading.Thread(target=self._copy, args=arguments, daemon=True))
-                    self._threads[-1].start()
-
-    def _copy(self, source: socket.socket, target: socket.socket, stream: threading.Event, back: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                if b"GET /events" in data or b"/events?" in data:
-                    stream.set()
-                if back and stream.is_set() and self.swallowing.is_set():
-                    continue
-                target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-
 def test_a_stream_whose_bytes_are_swallowed_costs_latency_only(
     console: Console, engine: Engine, world: World, sqlite_url: str, tmp_path: Path
 ) -> None:
     """R20, F: a proxy that swallows the stream leaves it connected and silent; the next tick has the truth."""
     upstream = Path(engine.endpoint.removeprefix("unix://"))
-    with contextlib.closing(Swallower(upstream, tmp_path / "proxy.sock")) as proxy:
+    with contextlib.closing(StreamProxy(upstream, tmp_path / "proxy.sock")) as proxy:
         settings = {"TALLYD_LABEL_PREFIX": world.prefix, "TALLYD_INTERVAL_SECONDS": "2"}
         tallyd = patient(console, proxy.endpoint, sqlite_url, tmp_path, **settings)
         tallyd.apply({"id": "app", "kind": "stack"})

@@ -48,19 +48,17 @@ class Times:
 
 
 class Meanwhile:
-    """A real client; between the beginning and the end of each of its listings something else happens."""
+    """A real client; between the beginning and the end of each of its whole listings something else happens."""
 
     def __init__(self, client: EngineClient, act: Callable[[], object]) -> None:
         self._client = client
         self._act = act
 
-    def list_containers(self, only: Collection[str] | None = None) -> Listing:
+    def begin_listing(self, only: Collection[str] | None = None) -> Callable[[], Listing]:
         """As the client's."""
-        return self._client.list_containers(only)
-
-    def begin_listing(self) -> Callable[[], Listing]:
-        """As the client's."""
-        finish = self._client.begin_listing()
+        finish = self._client.begin_listing(only)
+        if only is not None:
+            return finish
 
         def finish_later() -> Listing:
             listing = finish()

@@ -49,7 +49,7 @@ def ids(client: EngineClient) -> list[object]:
 
 
 def engine_threads() -> list[threading.Thread]:
-    """Threads of calls that have not ended."""
+    """Threads that make calls."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("engine-")]
 
 
@@ -123,7 +123,8 @@ def test_an_answer_that_is_not_complete_in_time_is_an_error(
     with slowly, pytest.raises(EngineTimeout, match=r"0\.3 s|does not answer"):
         impatient.list_containers()
     assert len(impatient.list_containers().items) == 10
-    wait_until(lambda: not engine_threads(), what="threads that were left behind end by themselves")
+    # One is kept for the next call.
+    wait_until(lambda: len(engine_threads()) == 1, what="threads that were left behind end by themselves")
 
 
 def test_a_hang_that_ends_in_time_is_no_error(docker: FakeDocker, client: EngineClient) -> None:

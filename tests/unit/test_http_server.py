@@ -1,0 +1,37 @@
+"""The HTTP port's life: it serves with uvicorn's headers, and ends at once although it sleeps in between."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from email.utils import parsedate_to_datetime
+
+from fastapi import FastAPI
+
+from controller.http.server import HttpServer
+from tests.harness import wait_until
+
+
+def _alive() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+def test_a_server_serves_tells_the_date_and_ends_when_told() -> None:
+    """R3: `stop` waits half a second at most, and the thread has ended by then, whenever in its sleep it is told."""
+    for _ in range(3):
+        server = HttpServer("127.0.0.1", 0, FastAPI)
+        server.start()
+        server.hurry()
+        with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=20) as answer:
+            assert parsedate_to_datetime(answer.headers["Date"]).tzinfo is not None
+        assert "http" in _alive()
+        server.stop()
+        assert "http" not in _alive()
+
+
+def test_a_server_that_is_stopped_before_it_serves() -> None:
+    """R3: nothing is left of it, and nobody waits for it."""
+    server = HttpServer("127.0.0.1", 0, FastAPI)
+    server.start()
+    server.stop()
+    wait_until(lambda: "http" not in _alive(), 20, "the thread has ended")
