@@ -74,6 +74,22 @@ def test_a_tree_that_moved_and_cannot_be_built(house: House) -> None:
     assert house.serving == declared(5, 2)
 
 
+def test_what_was_refused_is_tried_again_though_the_tree_is_in_sync(house: House) -> None:
+    """H5, H6, W7: whoever asks twice is not told that all is well; and once it is well, in-sync rebuilds nothing."""
+    tree_of(house).outcome, house.read_error = SyncOutcome.FAST_FORWARDED, ManifestInvalid("a.yaml:2: no kind")
+    for _ in range(2):
+        with pytest.raises(ReloadFailed, match=r"a\.yaml:2"):
+            house.worker.sync(None, SECONDS)
+        assert house.worker.refused
+        tree_of(house).outcome = SyncOutcome.IN_SYNC
+    house.read_error, house.declared = None, declared(5, 2)
+    answer = house.worker.sync(None, SECONDS)
+    assert (answer.changed, answer.outcome, house.worker.refused) == (True, "in-sync", False)
+    reads = house.read
+    assert not house.worker.sync(None, SECONDS).changed
+    assert house.read == reads
+
+
 def test_a_tree_that_moved_and_was_swapped_half(house: House) -> None:
     """H6: told apart from a state that could not be built."""
     tree_of(house).outcome, house.swap_error = SyncOutcome.FAST_FORWARDED, RuntimeError("half-way")
