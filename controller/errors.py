@@ -19,28 +19,39 @@
     ├── WatchFailed                  a folder cannot be watched
     ├── GitFailed                    git is not installed, or cannot work on the working tree
     ├── ReloadFailed                 a new activation could not be built; the previous one serves
+    ├── VerbFailed                   a deployer's provider failed, with what it said
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
         ├── PassSuperseded, EngineRefused, LeaseHeld, LeaseLost
-        ├── NotFound
+        ├── InvalidSplit, ForeignRevision
+        ├── NotFound ── RevisionNotFound, SplitNotFound
         ├── LockTimeout              somebody else holds a lock for too long
-        └── Conflict ── WorkloadConflict, GenerationConflict
+        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict, SplitConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
 """
 
+from collections.abc import Mapping
+
 from store.errors import (
     Conflict,
     EngineRefused,
+    ForeignRevision,
     GenerationConflict,
+    IllegalTransition,
+    InvalidSplit,
     LeaseHeld,
     LeaseLost,
     LockTimeout,
     NotFound,
     PassSuperseded,
+    RevisionConflict,
+    RevisionNotFound,
     RowRejected,
     SchemaOutdated,
+    SplitConflict,
+    SplitNotFound,
     StoreError,
     StoreUnavailable,
     StoreUrlInvalid,
@@ -58,8 +69,11 @@ __all__ = [
     "EngineRefused",
     "EngineTimeout",
     "EngineUnreachable",
+    "ForeignRevision",
     "GenerationConflict",
     "GitFailed",
+    "IllegalTransition",
+    "InvalidSplit",
     "LeaderUnreachable",
     "LeaseHeld",
     "LeaseLost",
@@ -71,14 +85,19 @@ __all__ = [
     "PluginError",
     "PluginUnknown",
     "ReloadFailed",
+    "RevisionConflict",
+    "RevisionNotFound",
     "RowRejected",
     "SchemaOutdated",
     "SettingInvalid",
+    "SplitConflict",
+    "SplitNotFound",
     "StoreError",
     "StoreUnavailable",
     "StoreUrlInvalid",
     "TallydError",
     "UsageError",
+    "VerbFailed",
     "WatchFailed",
     "WorkloadConflict",
 ]
@@ -140,6 +159,14 @@ class ReloadFailed(TallydError):
     def __init__(self, message: str, *, restart_required: bool = False) -> None:
         super().__init__(message)
         self.restart_required = restart_required
+
+
+class VerbFailed(TallydError):
+    """A deployer's provider failed. ``checks`` maps what was looked at to what it said, for who has to mend it."""
+
+    def __init__(self, message: str, checks: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.checks = dict(checks or {})
 
 
 class LeaderUnreachable(TallydError):

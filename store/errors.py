@@ -4,6 +4,8 @@ The tree is drawn in :mod:`controller.errors`; it is rooted here because the sto
 controller. Driver exceptions are translated into these in :mod:`store.database` and nowhere else.
 """
 
+from collections.abc import Sequence
+
 
 class TallydError(Exception):
     """Root of every error that tallyd raises on purpose. Its text is written for the person at the terminal."""
@@ -100,3 +102,58 @@ class GenerationConflict(Conflict):
         )
         self.expected = expected
         self.current = current
+
+
+class RevisionNotFound(NotFound):
+    """No such revision of this workload (D2)."""
+
+    def __init__(self, workload_id: str, revision_id: str) -> None:
+        super().__init__(f"workload {workload_id!r} has no revision {revision_id!r}")
+        self.workload_id = workload_id
+        self.revision_id = revision_id
+
+
+class SplitNotFound(NotFound):
+    """The workload has no traffic split (D3)."""
+
+    def __init__(self, workload_id: str) -> None:
+        super().__init__(f"workload {workload_id!r} has no traffic split")
+        self.workload_id = workload_id
+
+
+class InvalidSplit(StoreError):
+    """The weights of a split are not what a split may have (D3). ``actual`` is their sum in basis points."""
+
+    def __init__(self, workload_id: str, actual: int, why: str = "") -> None:
+        told = why or f"its weights sum up to {actual} basis points, not to 10000"
+        super().__init__(f"split of workload {workload_id!r}: {told}")
+        self.workload_id = workload_id
+        self.actual = actual
+
+
+class ForeignRevision(StoreError):
+    """A split names a revision of another workload (D3)."""
+
+    def __init__(self, workload_id: str, revision_id: str) -> None:
+        super().__init__(f"split of workload {workload_id!r}: revision {revision_id!r} is not one of its own")
+        self.workload_id = workload_id
+        self.revision_id = revision_id
+
+
+class IllegalTransition(Conflict):
+    """A revision cannot go from its state to the wanted one; nothing was saved (L1)."""
+
+    def __init__(self, revision_id: str, current: str, wanted: str, allowed: Sequence[str]) -> None:
+        there = ", ".join(allowed) or "nothing: it is archived"
+        super().__init__(f"revision {revision_id!r} is {current} and cannot become {wanted}; allowed: {there}")
+        self.revision_id = revision_id
+        self.current = current
+        self.wanted = wanted
+
+
+class RevisionConflict(Conflict):
+    """The revision's state is not what the caller saw (L3), or a split still references it."""
+
+
+class SplitConflict(Conflict):
+    """The split has another generation than expected, or its idempotency key was used for other entries (T1)."""

@@ -16,7 +16,9 @@ from controller import __version__
 from controller.errors import (
     Conflict,
     EngineCallCancelled,
+    ForeignRevision,
     GenerationConflict,
+    InvalidSplit,
     LockTimeout,
     NotFound,
     RowRejected,
@@ -62,6 +64,8 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (Conflict, 409),
     (UsageError, 422),
     (RowRejected, 422),
+    (InvalidSplit, 422),
+    (ForeignRevision, 422),
     (StoreUnavailable, 503),
     (LockTimeout, 503),
     (EngineCallCancelled, 503),

@@ -25,9 +25,14 @@ from controller.engine.endpoint import Endpoint
 from controller.engine.events import EventStream
 from controller.errors import (
     EngineRefused,
+    ForeignRevision,
     GenerationConflict,
+    IllegalTransition,
+    InvalidSplit,
     LeaseHeld,
+    RevisionNotFound,
     SettingInvalid,
+    SplitNotFound,
     TallydError,
     WorkloadConflict,
 )
@@ -374,7 +379,12 @@ def _tree(kind: type[TallydError] = TallydError) -> Iterator[type[TallydError]]:
 
 SAMPLES: dict[type[TallydError], TallydError] = {
     EngineRefused: EngineRefused("web-1", "one", "another"),
+    ForeignRevision: ForeignRevision("shop", "r1"),
     GenerationConflict: GenerationConflict(1, 2),
+    IllegalTransition: IllegalTransition("r1", "archived", "staged", []),
+    InvalidSplit: InvalidSplit("shop", 9_999),
+    RevisionNotFound: RevisionNotFound("shop", "r1"),
+    SplitNotFound: SplitNotFound("shop"),
     LeaseHeld: LeaseHeld("web-1", "http://127.0.0.1:9477", 45),
     WorkloadConflict: WorkloadConflict("shop", 1, 2),
 }
