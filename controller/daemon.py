@@ -275,7 +275,7 @@ class Daemon:
         declaration = Declaration(config, self.settings, given, environment, self.registry)
         running = Running(self.activations, self.loop, self.status, self.keeper, self._engine.endpoint.url)
         status = ReloadStatus(CLOCK.now)
-        activator = Activator(running, self.database, status, CLOCK.now)
+        activator = Activator(running, self.database, status, CLOCK.now, self.settings)
         return Reloading(declaration, activator, self.settings, environment, self.metrics, status, CLOCK.now)
 
     def _open_stream(self) -> EventStream:

@@ -108,7 +108,10 @@ class Manifest(_Strict):
 
 def manifest_schema() -> dict[str, Any]:
     """JSON schema of a manifest, for editors. What a plugin's config allows is the plugin's own matter."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Manifest.model_json_schema()
+    schema = Manifest.model_json_schema()
+    either = [{"required": ["id"]}, {"required": ["name"]}]
+    schema["$defs"]["WorkloadSpec"] |= {"required": ["kind"], "anyOf": either}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
 def read_manifests(paths: Iterable[Path], registry: Registry, prefix: str) -> list[Workload]:
@@ -201,7 +204,10 @@ def _message(error: Any, root: type[BaseModel] = Manifest) -> str:
         near = difflib.get_close_matches(key, allowed, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{where}: unknown key {key!r}; {hint}allowed: {', '.join(allowed)}"
-    return f"{where}: {error['msg']} (got {error['input']!r})"
+    # What holds others is not repeated: it may be a config that stands in the wrong folder, with its secrets.
+    given = error["input"]
+    got = f"a {type(given).__name__}" if given and isinstance(given, dict | list) else repr(given)
+    return f"{where}: {error['msg']} (got {got})"
 
 
 def _problems(spec: WorkloadSpec, registry: Registry, prefix: str) -> list[str]:
