@@ -40,6 +40,7 @@ class Reloading:
         self.store = declaration.store
         self.status = status
         self._metrics = metrics
+        self._restart_needed: tuple[str, ...] = ()
         self.tree = _tree_of(settings, environment)
         hooks = ReloadHooks(declaration.read, activator.build, self._told, now)
         self.worker = ReloadWorker(hooks, self.tree, settings.git_sync_seconds)
@@ -96,7 +97,11 @@ class Reloading:
 
     def _told(self, reloaded: Reloaded) -> None:
         in_force = self.worker.in_force
-        self.status.record(reloaded, in_force.restart_needed if in_force else ())
+        restart_needed = in_force.restart_needed if in_force else ()
+        if restart_needed and restart_needed != self._restart_needed:
+            log.warning("settings were changed that take a restart", settings=", ".join(restart_needed))
+        self._restart_needed = restart_needed
+        self.status.record(reloaded, restart_needed)
         self._metrics.config_reloads.labels(str(reloaded.result)).inc()
         self._metrics.config_generation.set(reloaded.generation)
 
