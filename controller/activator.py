@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller.declared.declaration import Declared
-from controller.declared.reload import Prepared
 from controller.declared.reload_status import ReloadStatus
+from controller.declared.reloaded import Prepared
 from controller.engine.client import EngineClient
 from controller.labels import LabelNames
 from controller.logs import configure_logs

@@ -221,7 +221,7 @@ def _problems(spec: WorkloadSpec, registry: Registry, prefix: str) -> list[str]:
                 find(plugin.kind).validate(plugin.config)
             except (PluginUnknown, PluginConfigInvalid) as error:
                 problems.append(f"workload {spec.id!r}: {noun}: {error}")
-            except Exception as error:  # noqa: BLE001  # a stranger's code ends here; the reason is shown
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code ends here; why is shown
                 problems.append(f"workload {spec.id!r}: {noun}: the plugin failed: {type(error).__name__}: {error}")
     if spec.kind is WorkloadKind.STACK and spec.ref is not None and not spec.ref.startswith(f"{prefix}-"):
         problems.append(

@@ -21,7 +21,7 @@ import structlog
 from controller.declared.declaration import Declared, Reader
 from controller.declared.gitsync import SyncOutcome, SyncReport
 from controller.declared.reload_jobs import Job, answer, fail, refuse
-from controller.declared.reloaded import ReloadAnswer, Reloaded, ReloadResult
+from controller.declared.reloaded import Prepared, ReloadAnswer, Reloaded, ReloadResult
 from controller.errors import BranchUnknown, LockTimeout, ReloadFailed, StoreUnavailable, TallydError
 
 STOP_SECONDS = 1.0
@@ -35,20 +35,6 @@ class Tree(Protocol):
     def locked(self) -> AbstractContextManager[None]: ...
     def sync(self, branch: str | None, now: datetime) -> SyncReport: ...
     def cancel(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A new activation, built aside. ``swap`` puts it in force and cannot be undone.
-
-    ``changed`` is false where nothing had to be written; ``unfinished`` means that something waits for the world,
-    such as a workload to be removed for its last container, so that the next tick shall ask again.
-    """
-
-    swap: Callable[[], None]
-    summary: str
-    changed: bool = True
-    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +154,7 @@ class ReloadWorker:
         while (job := self._next()) is not None:
             try:
                 self._do(job)
-            except Exception as error:  # the worker's thread ends here: it is told, and the worker goes on (W5)
+            except (Exception, SystemExit) as error:  # the worker's thread ends here: told, and it goes on (W5)
                 log.exception("reload failed by a defect of tallyd; please report it", reason=job.reason)
                 fail(job, ReloadFailed(f"{type(error).__name__}: {error}"))
 
@@ -262,7 +248,7 @@ class ReloadWorker:
             self._unfinished = isinstance(error, StoreUnavailable | LockTimeout)
             self._say_once(str(error), reason)
             return self._ended(ReloadResult.ERROR, generation, str(error), ReloadFailed(str(error)))
-        except Exception as error:  # a rebuild ends here, also by a defect: it is told, counted and over (W5)
+        except (Exception, SystemExit) as error:  # a rebuild ends here, also by a defect: told and counted (W5)
             log.exception("reload failed by a defect of tallyd; please report it", asked_by=reason)
             self._refused = True
             failed = ReloadFailed(f"{type(error).__name__}: {error}")
@@ -283,7 +269,7 @@ class ReloadWorker:
     def _swap(self, declared: Declared, prepared: Prepared, reason: str) -> Reloaded:
         try:
             prepared.swap()
-        except Exception as error:  # half of it may be in force: nothing but a restart makes sure (H6)
+        except (Exception, SystemExit) as error:  # half of it may be in force: nothing but a restart makes sure (H6)
             self._swap_failed = self._refused = True
             log.exception("reload failed after the swap began; restart tallyd", asked_by=reason)
             failed = ReloadFailed(f"{type(error).__name__}: {error}", restart_required=True)

@@ -51,7 +51,7 @@ class HttpContext:
     metrics: Metrics
     access: Access
     now: Callable[[], datetime]
-    longest_silence_seconds: float
+    longest_silence_seconds: Callable[[], float]
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
@@ -111,7 +111,7 @@ def _add_probes(app: FastAPI, context: HttpContext) -> None:
     )
     def healthy() -> Response:
         silence = context.loop.heartbeat_age_seconds
-        alive = silence <= context.longest_silence_seconds
+        alive = silence <= context.longest_silence_seconds()
         body = {"healthy": alive, "heartbeat_age_seconds": round(silence, 3)}
         return JSONResponse(body, 200 if alive else 503)
 

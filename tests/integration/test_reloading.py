@@ -182,7 +182,8 @@ def test_manifests_are_kept_in_force(console: Console, tmp_path: Path, folder: P
         wait_until(lambda: followed.workloads == {"more": "more", "stays": "stays"}, SECONDS, "it goes by itself")
         (folder / "b.yml").write_text("workloads:\n- id: more\n  kind: stuck\n")
         wait_until(lambda: "b.yml:3: " in followed.error, SECONDS, "the status tells file and line")
-        assert (followed.workloads, followed.controller.ready) == ({"more": "more", "stays": "stays"}, True)
+        assert followed.workloads == {"more": "more", "stays": "stays"}
+        followed.controller.wait_ready()
         (folder / "b.yml").unlink()
         wait_until(lambda: followed.workloads == {"stays": "stays"}, SECONDS, "the correction")
         followed.tallyd.ok("workload", "delete", "stays")

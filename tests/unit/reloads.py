@@ -10,9 +10,9 @@ from datetime import datetime
 
 from controller.declared.declaration import Declared
 from controller.declared.gitsync import SyncOutcome, SyncReport
-from controller.declared.reload import Prepared, ReloadHooks, ReloadWorker
+from controller.declared.reload import ReloadHooks, ReloadWorker
 from controller.declared.reload_status import ReloadStatus
-from controller.declared.reloaded import Reloaded, ReloadResult
+from controller.declared.reloaded import Prepared, Reloaded, ReloadResult
 from controller.errors import GitFailed, LockTimeout
 from controller.settings import Settings
 from store.records import ConfigDocument, Workload
@@ -102,9 +102,9 @@ class House:
     tree: Tree | None = None
     sync_seconds: float = 0.0
     declared: Declared = field(default_factory=declared)
-    read_error: Exception | None = None
-    build_error: Exception | None = None
-    swap_error: Exception | None = None
+    read_error: BaseException | None = None
+    build_error: BaseException | None = None
+    swap_error: BaseException | None = None
     changed: bool = True
     unfinished: bool = False
     reading: Gate = field(default_factory=Gate)
@@ -130,6 +130,11 @@ class House:
     def reload(self) -> Reloaded:
         """Have it rebuilt, and wait."""
         return self.worker.reload("test", SECONDS)
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for a rebuild that has not begun."""
+        return sum(len(job.waiting) for job in self.worker._jobs)
 
     @property
     def results(self) -> list[str]:

@@ -13,8 +13,8 @@ import structlog
 
 from controller.activator import Activator, Running
 from controller.declared.declaration import Declared
-from controller.declared.reload import Prepared
 from controller.declared.reload_status import ReloadStatus
+from controller.declared.reloaded import Prepared
 from controller.errors import Conflict
 from controller.loop.activations import Activations
 from controller.loop.converge import ConvergeLimits, Converger

@@ -94,15 +94,11 @@ def test_requests_that_wait_are_served_by_one_rebuild(house: House) -> None:
     house.declared = declared(7, 2)
     with ThreadPoolExecutor(10) as pool:
         waiting = [pool.submit(house.reload) for _ in range(10)]
-        wait_until(lambda: _waiting(house) == 10, what="all of them wait")
+        wait_until(lambda: house.waiting == 10, what="all of them wait")
         house.reading.open.set()
         answers = {id(each.result()) for each in waiting}
     assert (len(answers), house.read) == (1, 3)
     assert house.serving == declared(7, 2)
-
-
-def _waiting(house: House) -> int:
-    return sum(len(job.waiting) for job in house.worker._jobs)
 
 
 def test_whoever_asks_during_a_rebuild_gets_one_that_began_later(house: House) -> None:
@@ -111,7 +107,7 @@ def test_whoever_asks_during_a_rebuild_gets_one_that_began_later(house: House) -
     house.worker.request("file")
     assert house.reading.reached.wait(SECONDS)
     with in_background(house.reload) as asked:
-        wait_until(lambda: _waiting(house) == 1, what="it waits")
+        wait_until(lambda: house.waiting == 1, what="it waits")
         house.read_error = MALFORMED
         house.reading.open.set()
         wait_until(lambda: asked.value, what="the answer")
@@ -215,13 +211,14 @@ def test_trouble_is_logged_once_and_again_after_it_was_gone(house: House) -> Non
 
 
 @pytest.mark.parametrize("where", ["read_error", "build_error"])
-def test_a_defect_is_told_and_counted_and_the_worker_lives(house: House, where: str) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError("a defect"), SystemExit("a defect")])
+def test_a_defect_is_told_and_counted_and_the_worker_lives(house: House, where: str, error: BaseException) -> None:
     """W5, W9: with a traceback in the log; whoever waits is answered; the previous activation keeps serving."""
     house.declared = declared(5, 2)
-    setattr(house, where, ZeroDivisionError("a defect"))
+    setattr(house, where, error)
     with capture_logs() as logs:
         failed = house.reload()
-    assert (failed.result, failed.detail) == (ERROR, "ZeroDivisionError: a defect")
+    assert (failed.result, failed.detail) == (ERROR, f"{type(error).__name__}: a defect")
     assert [(each["event"], each["log_level"]) for each in logs] == [
         ("reload failed by a defect of tallyd; please report it", "error")
     ]
@@ -239,7 +236,7 @@ def test_stopping_refuses_who_waits_and_lets_a_rebuild_end() -> None:
     with in_background(house.reload) as first:
         assert house.reading.reached.wait(SECONDS)
         with in_background(house.reload) as second:
-            wait_until(lambda: _waiting(house) == 1, what="it waits")
+            wait_until(lambda: house.waiting == 1, what="it waits")
             with in_background(house.worker.stop) as stopping:
                 wait_until(lambda: second.error, what="it is refused")
                 house.reading.open.set()
