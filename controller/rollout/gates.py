@@ -107,7 +107,7 @@ def _status_of(url: str, timeout_seconds: float) -> str | None:
             status: int = answer.status
             return None if status <= _WORST_STATUS else f"status {status}"
     except HTTPError as error:
-        return f"status {error.code}"
+        return None if error.code <= _WORST_STATUS else f"status {error.code}"
     except (URLError, OSError, ValueError) as error:
         return f"no answer: {getattr(error, 'reason', error)}"
 

@@ -39,7 +39,7 @@ ALLOWED = {
 @pytest.mark.parametrize("current", S)
 @pytest.mark.parametrize("wanted", S)
 def test_every_edge_of_the_lifecycle(current: RevisionState, wanted: RevisionState) -> None:
-    """L1: those of the table, and no other."""
+    """Those of the table, and no other."""
     if str(wanted) in ALLOWED[current].split():
         check_edge("shop-1", current, wanted)
         return
@@ -86,7 +86,7 @@ def test_the_way_of_a_first_revision(
 def test_the_second_takes_over_from_the_first(
     states: dict[int, RevisionState], weights: dict[int, int], step: object
 ) -> None:
-    """T6: brought up, then traffic, then drained, then archived but for the one to go back to."""
+    """L2: brought up, then traffic, then drained, then archived but for the one to go back to."""
     target = max(number for number, state in states.items() if state is S.READY)
     assert next_step(deployment(states, weights), f"shop-{target}", Course()) == step
 
@@ -102,7 +102,7 @@ def test_the_second_takes_over_from_the_first(
     ],
 )
 def test_a_canary_rises_step_by_step(now: dict[int, int], after: dict[int, int]) -> None:
-    """T1: the others share the rest in proportion, exact to a basis point."""
+    """L2: the others share the rest in proportion, exact to a basis point."""
     course = Course(weights=(100, 1_000, 5_000, 10_000))
     step = next_step(deployment({1: S.READY, 2: S.READY, 3: S.READY}, now), "shop-2", course)
     assert step == Shift([SplitEntry(f"shop-{number}", weight) for number, weight in after.items()])
@@ -110,7 +110,7 @@ def test_a_canary_rises_step_by_step(now: dict[int, int], after: dict[int, int])
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=8), st.integers(0, 10_000))
 def test_giving_a_share_back_is_exact(weights: list[int], own: int) -> None:
-    """T1: whatever the weights, they sum up to 10,000, and nobody loses a basis point to rounding unfairly."""
+    """L2: whatever the weights, they sum up to 10,000, and nobody loses a basis point to rounding unfairly."""
     entries = [SplitEntry(f"r{number}", weight) for number, weight in enumerate(weights)]
     back = without([*entries, SplitEntry("new", own)], "new")
     assert sum(each.weight for each in back) == BASIS_POINTS
@@ -120,12 +120,12 @@ def test_giving_a_share_back_is_exact(weights: list[int], own: int) -> None:
 
 
 def test_nobody_to_give_back_to() -> None:
-    """T1: a first revision leaves nothing behind."""
+    """L2: a first revision leaves nothing behind."""
     assert without([SplitEntry("new", 10_000), SplitEntry("old", 0)], "new") == []
 
 
 def test_a_stranger_is_no_target() -> None:
-    """D2: an unknown revision, and one of another workload."""
+    """An unknown revision, and one of another workload."""
     with pytest.raises(RevisionNotFound, match="workload 'shop' has no revision 'shop-9'"):
         next_step(deployment({1: S.READY}), "shop-9", Course())
 
@@ -134,6 +134,6 @@ def test_a_stranger_is_no_target() -> None:
     "weights", [(), (10_001,), (5_000,), (5_000, 5_000, 10_000), (0, 10_000), (9_000, 100, 10_000)]
 )
 def test_a_course_that_leads_nowhere(weights: tuple[int, ...]) -> None:
-    """T1: the weights rise to 10,000."""
+    """L2: the weights rise to 10,000."""
     with pytest.raises(ValueError, match="allowed: rising"):
         Course(weights=weights)

@@ -36,7 +36,7 @@ def walk(
 
 
 def test_the_second_revision_takes_over() -> None:
-    """L2, T6: at any time somebody serves, and traffic goes only to what runs."""
+    """L2: at any time somebody serves, and traffic goes only to what runs."""
     ledger, deployer = serving_one()
     walked = walk(ledger, deployer)
     assert walked.arrived
@@ -49,7 +49,7 @@ def test_the_second_revision_takes_over() -> None:
 
 
 def test_a_canary_goes_through_its_gates() -> None:
-    """T1, L2: the gate looks after each shift, at what is enforced."""
+    """L2: the gate looks after each shift, at what is enforced."""
     ledger, deployer = serving_one()
     seen: list[int] = []
 
