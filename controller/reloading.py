@@ -40,7 +40,6 @@ class Reloading:
         self.store = declaration.store
         self.status = status
         self._metrics = metrics
-        self._restart_needed: tuple[str, ...] = ()
         self.tree = _tree_of(settings, environment)
         hooks = ReloadHooks(declaration.read, activator.build, self._told, now)
         self.worker = ReloadWorker(hooks, self.tree, settings.git_sync_seconds)
@@ -91,17 +90,14 @@ class Reloading:
         if self._watcher.check():
             return
         in_force = self.worker.in_force
-        shared = not self.store.watched and stored_generation > 0
-        if self.worker.unfinished or (shared and in_force is not None and stored_generation != in_force.generation):
+        known = in_force.generation if in_force is not None else 0
+        changed = not self.store.watched and stored_generation not in (0, known)
+        if self.worker.unfinished or changed:
             self.worker.request("tick")
 
     def _told(self, reloaded: Reloaded) -> None:
         in_force = self.worker.in_force
-        restart_needed = in_force.restart_needed if in_force else ()
-        if restart_needed and restart_needed != self._restart_needed:
-            log.warning("settings were changed that take a restart", settings=", ".join(restart_needed))
-        self._restart_needed = restart_needed
-        self.status.record(reloaded, restart_needed)
+        self.status.record(reloaded, in_force.restart_needed if in_force else ())
         self._metrics.config_reloads.labels(str(reloaded.result)).inc()
         self._metrics.config_generation.set(reloaded.generation)
 

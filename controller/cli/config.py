@@ -20,7 +20,7 @@ from controller.declared.config import ConfigStore, config_envelope, patch_confi
 from controller.declared.manifests import read_manifests
 from controller.errors import ConfigInvalid, NotFound, StoreError, UsageError
 from controller.plugins.registry import load_registry
-from controller.settings import LIVE_SETTINGS, Settings
+from controller.settings import LIVE_SETTINGS, SECRET_SETTINGS, Settings
 from controller.settings_sources import parse_config
 from controller.yamls import read_documents
 from store.database import open_database
@@ -152,6 +152,8 @@ def set_(
 
 
 def _value_of(name: str, text: str) -> Any:
+    if name in SECRET_SETTINGS:
+        return None if text == "null" else text  # digits alone are a token, too
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
