@@ -27,7 +27,8 @@
         ├── InvalidSplit, ForeignRevision
         ├── NotFound ── RevisionNotFound, SplitNotFound
         ├── LockTimeout              somebody else holds a lock for too long
-        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict, SplitConflict
+        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
+            └── SplitConflict ── SplitGenerationConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
 """
@@ -51,6 +52,7 @@ from store.errors import (
     RowRejected,
     SchemaOutdated,
     SplitConflict,
+    SplitGenerationConflict,
     SplitNotFound,
     StoreError,
     StoreUnavailable,
@@ -91,6 +93,7 @@ __all__ = [
     "SchemaOutdated",
     "SettingInvalid",
     "SplitConflict",
+    "SplitGenerationConflict",
     "SplitNotFound",
     "StoreError",
     "StoreUnavailable",
