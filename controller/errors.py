@@ -18,6 +18,9 @@
     │   └── PluginConfigInvalid      the plugin refuses its configuration
     ├── WatchFailed                  a folder cannot be watched
     ├── GitFailed                    git is not installed, or cannot work on the working tree
+    ├── RouterError                  a router cannot be told, or not do it
+    │   ├── RuntimeConfigInvalid     the runtime config is not one; the last good one serves
+    │   └── RouterFailed             the proxy cannot be started, or refuses its configuration
     ├── ReloadFailed                 a new activation could not be built; the previous one serves
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
@@ -84,7 +87,10 @@ __all__ = [
     "ReloadFailed",
     "RevisionConflict",
     "RevisionNotFound",
+    "RouterError",
+    "RouterFailed",
     "RowRejected",
+    "RuntimeConfigInvalid",
     "SchemaOutdated",
     "SettingInvalid",
     "SplitConflict",
@@ -155,6 +161,18 @@ class ReloadFailed(TallydError):
     def __init__(self, message: str, *, restart_required: bool = False) -> None:
         super().__init__(message)
         self.restart_required = restart_required
+
+
+class RouterError(TallydError):
+    """A router cannot be told what to do, or cannot do it."""
+
+
+class RuntimeConfigInvalid(RouterError):
+    """The runtime config is not one that a router may use; one line a problem. The last good one serves (T3)."""
+
+
+class RouterFailed(RouterError):
+    """The proxy cannot be started, refuses its configuration, or does not take it over. The last good one serves."""
 
 
 class LeaderUnreachable(TallydError):

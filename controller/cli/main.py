@@ -9,7 +9,7 @@ import typer
 
 from controller import __version__
 from controller.cli import config as config_commands
-from controller.cli import doctor, hosts, index, probe, run, schema, workloads
+from controller.cli import doctor, hosts, index, probe, router, run, schema, workloads
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -34,6 +34,7 @@ for command in (
     doctor.migrate,
     schema.schema,
     probe.probe,
+    router.router,
 ):
     app.command()(command)
 
