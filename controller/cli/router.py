@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
+from filelock import FileLock, Timeout
 
 from controller.cli.context import invocation, told_errors
 from controller.daemon import CLOCK
-from controller.errors import UsageError
+from controller.errors import RouterFailed, UsageError
 from controller.logs import configure_logs
 from controller.rollout.routers.agent import RouterAgent
 from controller.rollout.routers.nginx import NginxOptions
@@ -45,11 +48,26 @@ def router(
         agent = RouterAgent(file, settings.host, proxy, proxy.folder / "last-good.json")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: agent.stop())
-        log.info("router starts", file=str(file), listen=options.listen, folder=str(proxy.folder))
-        try:
-            agent.run()
-        finally:
-            proxy.stop()
+        with _alone(proxy.folder):
+            log.info("router starts", file=str(file), listen=options.listen, folder=str(proxy.folder))
+            try:
+                agent.run()
+            finally:
+                proxy.stop()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder: two agents would undo each other's work. The kernel's lock ends with whoever holds it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "agent.lock", timeout=0, fallback_to_soft=False, preserve_lock_file=True)
+        with lock:
+            yield
+    except Timeout as error:
+        raise RouterFailed(f"another tallyd router looks after {folder}; give this one another --folder") from error
+    except OSError as error:
+        raise RouterFailed(f"{folder} cannot be used: {error.strerror or error}") from error
 
 
 def parse_listen(text: str) -> str:

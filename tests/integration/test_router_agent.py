@@ -217,6 +217,28 @@ def test_the_command_serves_until_it_is_told_to_end(followed: Followed) -> None:
     assert followed.shows() == "ConnectionRefusedError"
 
 
+def test_a_folder_has_one_agent(followed: Followed) -> None:
+    """O1, T5: a second one ends with exit code 1, and disturbs nothing; a killed one leaves no lock behind."""
+    followed.write(followed.shop("one"))
+    command = [SCRIPT, "--host", HOST, "router", "--file", followed.path, "--listen", f"127.0.0.1:{followed.port}"]
+    running = subprocess.Popen(command)
+    try:
+        followed.wait_for("one")
+        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    finally:
+        running.kill()
+        running.wait(10)
+    assert (second.returncode, "another tallyd router" in second.stderr) == (1, True)
+    assert followed.shows() == "one"
+    followed.write(followed.shop("two"))
+    again = subprocess.Popen(command)
+    try:
+        followed.wait_for("two")
+    finally:
+        again.kill()
+        again.wait(10)
+
+
 def test_an_address_that_is_none_is_refused(followed: Followed) -> None:
     """O1: exit 2, before anything is started."""
     command = [SCRIPT, "--host", HOST, "router", "--file", followed.path, "--listen", "127.0.0.1:80; }"]

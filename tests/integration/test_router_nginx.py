@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import math
@@ -25,6 +24,7 @@ import pytest
 from controller.errors import RouterFailed
 from controller.rollout.routers.document import RouterDocument, load_document
 from controller.rollout.routers.nginx import NginxOptions, brand_of
+from controller.rollout.routers.nginx_members import workers_of
 from controller.rollout.routers.nginx_process import NginxRouter
 from controller.rollout.routers.routing import HASH_SPACE, bounds, choose, cookie_name, hash_point, match, shares
 from tests.builders import HOST
@@ -305,11 +305,7 @@ def test_the_drain_window_has_an_end(make_site: Callable[..., Site]) -> None:
 
 
 def _workers(site: Site) -> list[int]:
-    parents = {}
-    for each in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(each.parent.name)] = int(each.read_text().rpartition(")")[2].split()[1])
-    return [pid for pid, parent in parents.items() if parent == site.router.pid]
+    return sorted(workers_of(site.router.pid or 0))
 
 
 def test_a_refused_configuration_changes_nothing(site: Site) -> None:
@@ -378,10 +374,19 @@ def test_a_killed_nginx_is_started_again(site: Site) -> None:
     assert site.visitor().get().name == "a"
 
 
-def _kill(site: Site) -> None:
+def test_workers_whose_master_was_killed_give_way(site: Site) -> None:
+    """T5: they hold on to the port, and to an old configuration."""
+    site.serve(site.shop({"a": 10_000}))
+    _kill(site, workers=False)
+    assert site.visitor().get().name == "a"
+    site.serve(site.shop({"b": 10_000}))
+    assert site.visitor().get().name == "b"
+
+
+def _kill(site: Site, *, workers: bool = True) -> None:
     master = site.router.pid
     assert master is not None
-    members = [master, *_workers(site)]
+    members = [master, *(_workers(site) if workers else [])]
     for each in members:
         os.kill(each, signal.SIGKILL)
     wait_until(lambda: site.router.pid is None, what="nginx is gone")

@@ -6,10 +6,10 @@ force is the router's (T5).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 import structlog
@@ -63,7 +63,8 @@ class RouterAgent:
         self._router = router
         self._last_good = last_good
         self._check_seconds = check_seconds
-        self._changed, self._stopping = threading.Event(), threading.Event()
+        # Whether to end. A signal handler runs inside whatever its thread does and may take no lock; this takes none.
+        self._told: SimpleQueue[bool] = SimpleQueue()
         self._in_force: InForce | None = None
 
     @property
@@ -76,34 +77,36 @@ class RouterAgent:
 
         :raises WatchFailed: its folder cannot be watched (W1).
         """
-        watcher = Watcher([Target(self._path)], self._changed.set)
+        watcher = Watcher([Target(self._path)], lambda: self._told.put(False))
         self._follow()
         watcher.start()
         try:
-            while not self._stopping.is_set():
-                if self._changed.wait(self._check_seconds):
-                    self._changed.clear()
+            while True not in (told := self._wait()):
+                if told or self._is_amiss(watcher):
                     self._follow()
-                else:
-                    self._look(watcher)
         finally:
             watcher.stop()
 
     def stop(self) -> None:
         """End :meth:`run`, from any thread or a signal handler; the router goes on serving."""
-        self._stopping.set()
-        self._changed.set()
+        self._told.put(True)
 
-    def _look(self, watcher: Watcher) -> None:
+    def _wait(self) -> set[bool]:
+        """All that was told by now; nothing, when nothing was for the time of a check."""
+        try:
+            told = {self._told.get(timeout=self._check_seconds)}
+        except Empty:
+            return set()
+        while not self._told.empty():
+            told.add(self._told.get())
+        return told
+
+    def _is_amiss(self, watcher: Watcher) -> bool:
         """What no notice tells of: a watch that went deaf (W6), a proxy that died, one that could not be reached."""
         watcher.check()
-        before = self._in_force
-        if before is None or before.trouble or self._router.pid is None:
-            self._changed.set()
+        return self._in_force is None or bool(self._in_force.trouble) or self._router.pid is None
 
     def _follow(self) -> None:
-        if self._stopping.is_set():
-            return
         try:
             text = self._read()
             document, quarantined = self._load(text)

@@ -67,6 +67,7 @@ def _head(document: RouterDocument, options: NginxOptions) -> list[str]:
     return [
         f"# Written by tallyd for host {_comment(document.host)}. Do not edit: the next change replaces it.",
         f"worker_processes {options.workers};",
+        f"worker_rlimit_nofile {3 * options.worker_connections};",
         f"worker_shutdown_timeout {options.drain_seconds}s;",
         "pid nginx.pid;",
         "error_log error.log warn;",

@@ -12,7 +12,7 @@ import socket
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import structlog
@@ -21,6 +21,7 @@ from controller.declared.durable import replace_file
 from controller.errors import RouterFailed
 from controller.rollout.routers.document import RouterDocument
 from controller.rollout.routers.nginx import BRAND_PATH, NginxOptions, brand_of, render_nginx
+from controller.rollout.routers.nginx_members import master_of, takes_connections, workers_of, workers_without_master
 
 COMMAND_SECONDS = 30.0
 IN_FORCE_SECONDS = 20.0
@@ -47,7 +48,7 @@ class NginxRouter:
         program: str = "nginx",
         in_force_seconds: float = IN_FORCE_SECONDS,
     ) -> None:
-        self._folder = folder.absolute()
+        self._folder = folder.resolve()
         self._options = options
         self._monotonic = monotonic
         self._program = program
@@ -70,13 +71,7 @@ class NginxRouter:
     @property
     def pid(self) -> int | None:
         """The master process, if it is alive."""
-        try:
-            pid = int((self._folder / "nginx.pid").read_text(encoding="ascii"))
-            title = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (OSError, ValueError):
-            return None
-        # The number may belong to somebody else by now.
-        return pid if title.startswith(b"nginx: master") and os.fsencode(self._folder) in title else None
+        return master_of(self._folder)
 
     def apply(self, document: RouterDocument, quarantined: Collection[str]) -> bool:
         """Bring nginx to this document; returns once no other configuration takes new connections.
@@ -125,7 +120,7 @@ class NginxRouter:
             pid = self.pid
             if pid is None:
                 return
-            members = [pid, *_children(pid)] if number is signal.SIGKILL else [pid]
+            members = [pid, *workers_of(pid)] if number is signal.SIGKILL else [pid]
             for each in members:
                 _signal(each, number)
             if self._wait(lambda: self.pid is None, seconds):
@@ -175,15 +170,18 @@ class NginxRouter:
             raise RouterFailed(f"{refused}: {done.stderr.decode(errors='replace').strip()[-_LAST_WORDS_BYTES:]}")
 
     def _start(self, brand: str) -> None:
-        # Of one that was killed; nginx would take it for somebody else's.
+        # What a killed master left behind holds on to our addresses; workers finish what they are at.
+        for each in workers_without_master(self._folder):
+            _signal(each, signal.SIGQUIT)
+        self._wait(lambda: not any(map(takes_connections, workers_without_master(self._folder))), QUICK_STOP_SECONDS)
         (self._folder / "status.sock").unlink(missing_ok=True)
         self._run("-c", self._conf.name, refused="nginx does not start")
         self._until(lambda: self.pid is not None and self.answers() == brand)
 
     def _reload(self, pid: int, brand: str) -> None:
-        before = set(_children(pid))
+        before = set(workers_of(pid))
         _signal(pid, signal.SIGHUP)
-        self._until(lambda: self.answers() == brand and not any(_takes_connections(each) for each in before))
+        self._until(lambda: self.answers() == brand and not any(map(takes_connections, before)))
 
     def _until(self, in_force: Callable[[], bool]) -> None:
         if not self._wait(in_force, self._in_force_seconds):
@@ -221,22 +219,3 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
-
-
-def _children(pid: int) -> Iterator[int]:
-    for each in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(each.read_text(errors="replace").rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue  # gone since
-        if parent == pid:
-            yield int(each.parent.name)
-
-
-def _takes_connections(pid: int) -> bool:
-    """Whether a worker has not heard yet that it is to end: then its title says so, and it stops listening."""
-    try:
-        title = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return title.startswith(b"nginx: worker") and b"shutting down" not in title
