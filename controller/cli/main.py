@@ -9,7 +9,7 @@ import typer
 
 from controller import __version__
 from controller.cli import config as config_commands
-from controller.cli import doctor, hosts, index, probe, rollout, run, schema, workloads
+from controller.cli import doctor, hosts, index, probe, rollout, router, run, schema, workloads
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -36,6 +36,7 @@ for command in (
     doctor.migrate,
     schema.schema,
     probe.probe,
+    router.router,
 ):
     app.command()(command)
 
