@@ -221,6 +221,12 @@ def _shape(directives: list[tuple[list[str], str]]) -> list[tuple[int, str]]:
     return [(len(tokens), end) for tokens, end in directives]
 
 
+@pytest.mark.parametrize("character", [*"\"'`\\{}$;#?%<>|^* \t\r\n\0\x7f\x85\u2028\u202e", "\ud800"], ids=ascii)
+def test_no_path_has_a_character_of_a_configuration_language(character: str) -> None:
+    """T3: quoting would do, and is done as well."""
+    assert "has the character" in path_problem(f"/a{character}b")
+
+
 @given(st.text())
 def test_a_host_or_path_is_good_or_has_a_reason(text: str) -> None:
     """T3: never an exception, and nothing good has a character of a configuration language."""
