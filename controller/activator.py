@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller.declared.declaration import Declared
-from controller.declared.reload import Prepared
 from controller.declared.reload_status import ReloadStatus
+from controller.declared.reloaded import Prepared
 from controller.engine.client import EngineClient
 from controller.labels import LabelNames
 from controller.logs import configure_logs
@@ -75,12 +75,20 @@ class Running:
 class Activator:
     """Builds the next activation from the one in force. Used by one worker at a time."""
 
-    def __init__(self, running: Running, database: Database, told: ReloadStatus, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        running: Running,
+        database: Database,
+        told: ReloadStatus,
+        now: Callable[[], datetime],
+        started_with: Settings,
+    ) -> None:
+        """:param started_with: what is in force before the first activation."""
         self._running = running
         self._database = database
         self._told = told
         self._now = now
-        self._applied: Settings | None = None
+        self._applied = started_with
 
     def build(self, declared: Declared) -> Prepared:
         """Build all aside, and write the manifests' workloads in one transaction.
@@ -96,11 +104,11 @@ class Activator:
             memory=before.memory if names == before.names else Memory(),
         )
         plan = self._apply_manifests(declared)
-        if self._applied is not None and self._applied.interval_seconds != settings.interval_seconds:
+        if self._applied.interval_seconds != settings.interval_seconds:
             register_host(self._database, settings, self._running.endpoint)
         return Prepared(
             swap=lambda: self._swap(activation, settings),
-            summary=self._summary(settings, plan),
+            summary=self._summary(declared, plan),
             changed=not plan.empty,
             unfinished=settings.manifests_prune and bool(plan.kept),
         )
@@ -115,12 +123,13 @@ class Activator:
         self._told.record_plan(plan)
         return plan
 
-    def _summary(self, settings: Settings, plan: Plan) -> str:
-        before = self._applied or settings
-        old, new = before.live(), settings.live()
+    def _summary(self, declared: Declared, plan: Plan) -> str:
+        old, new = self._applied.live(), declared.settings.live()
         told = [f"{name} {old[name]} -> {new[name]}" for name in sorted(new) if new[name] != old[name]]
         if not plan.empty or plan.kept:
             told.append(f"workloads: {plan.summary}")
+        if declared.restart_needed:
+            told.append(f"after a restart: {', '.join(declared.restart_needed)}")
         return "; ".join(told) or "nothing that a running process takes up"
 
     def _swap(self, activation: Activation, settings: Settings) -> None:
@@ -129,7 +138,7 @@ class Activator:
         self._running.loop.set_interval(interval)
         self._running.status.set_interval(interval)
         self._running.keeper.set_ttl(lease_seconds(interval))
-        if self._applied is not None:
+        self._running.loop.request()
+        before, self._applied = self._applied, settings
+        if before.log_level != settings.log_level:
             configure_logs(settings.log_level, settings.log_format)
-            self._running.loop.request()
-        self._applied = settings

@@ -209,8 +209,9 @@ class Daemon:
     @property
     def longest_silence_seconds(self) -> float:
         """How long an honest loop may show no life: its slowest pass, and something to spare."""
-        engine = 3 * self.settings.engine_timeout_seconds
-        return engine + self.settings.plugin_deadline_seconds * 1.25 + _SPARE_SECONDS
+        in_force = self.reloading.worker.in_force
+        settings = self.settings if in_force is None else in_force.settings
+        return 3 * settings.engine_timeout_seconds + settings.plugin_deadline_seconds * 1.25 + _SPARE_SECONDS
 
     def _build_app(self) -> FastAPI:
         from controller.http.app import HttpContext, build_app
@@ -232,7 +233,7 @@ class Daemon:
                     token.get_secret_value() if token else None, self.settings.on_loopback, self._control_token
                 ),
                 now=CLOCK.now,
-                longest_silence_seconds=self.longest_silence_seconds,
+                longest_silence_seconds=lambda: self.longest_silence_seconds,
                 reloader=self.reloading,
                 reload_access=ReloadAccess(self.settings.reload_tokens),
                 config=ConfigContext(
@@ -275,7 +276,7 @@ class Daemon:
         declaration = Declaration(config, self.settings, given, environment, self.registry)
         running = Running(self.activations, self.loop, self.status, self.keeper, self._engine.endpoint.url)
         status = ReloadStatus(CLOCK.now)
-        activator = Activator(running, self.database, status, CLOCK.now)
+        activator = Activator(running, self.database, status, CLOCK.now, self.settings)
         return Reloading(declaration, activator, self.settings, environment, self.metrics, status, CLOCK.now)
 
     def _open_stream(self) -> EventStream:

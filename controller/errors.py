@@ -22,6 +22,7 @@
     │   ├── RuntimeConfigInvalid     the runtime config is not one; the last good one serves
     │   └── RouterFailed             the proxy cannot be started, or refuses its configuration
     ├── ReloadFailed                 a new activation could not be built; the previous one serves
+    ├── VerbFailed                   a deployer's provider failed, with what it said
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
@@ -29,10 +30,13 @@
         ├── InvalidSplit, ForeignRevision
         ├── NotFound ── RevisionNotFound, SplitNotFound
         ├── LockTimeout              somebody else holds a lock for too long
-        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict, SplitConflict
+        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
+            └── SplitConflict ── SplitGenerationConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
 """
+
+from collections.abc import Mapping
 
 from store.errors import (
     Conflict,
@@ -51,6 +55,7 @@ from store.errors import (
     RowRejected,
     SchemaOutdated,
     SplitConflict,
+    SplitGenerationConflict,
     SplitNotFound,
     StoreError,
     StoreUnavailable,
@@ -94,12 +99,14 @@ __all__ = [
     "SchemaOutdated",
     "SettingInvalid",
     "SplitConflict",
+    "SplitGenerationConflict",
     "SplitNotFound",
     "StoreError",
     "StoreUnavailable",
     "StoreUrlInvalid",
     "TallydError",
     "UsageError",
+    "VerbFailed",
     "WatchFailed",
     "WorkloadConflict",
 ]
@@ -161,6 +168,14 @@ class ReloadFailed(TallydError):
     def __init__(self, message: str, *, restart_required: bool = False) -> None:
         super().__init__(message)
         self.restart_required = restart_required
+
+
+class VerbFailed(TallydError):
+    """A deployer's provider failed. ``checks`` maps what was looked at to what it said, for who has to mend it."""
+
+    def __init__(self, message: str, checks: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.checks = dict(checks or {})
 
 
 class RouterError(TallydError):

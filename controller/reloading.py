@@ -90,8 +90,9 @@ class Reloading:
         if self._watcher.check():
             return
         in_force = self.worker.in_force
-        shared = not self.store.watched and stored_generation > 0
-        if self.worker.unfinished or (shared and in_force is not None and stored_generation != in_force.generation):
+        known = in_force.generation if in_force is not None else 0
+        changed = not self.store.watched and stored_generation not in (0, known)
+        if self.worker.unfinished or changed:
             self.worker.request("tick")
 
     def _told(self, reloaded: Reloaded) -> None:

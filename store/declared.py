@@ -16,6 +16,8 @@ from store.records import MISSING, Workload
 from store.tables import CONTAINERS, WORKLOADS
 from store.workloads import apply_in, delete_in, read_workloads, same_declaration
 
+_LEAVING = " leaves"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -61,7 +63,7 @@ def plan_declared(
             kept[each.id] = "its manifest is gone; pruning is off (manifests_prune)"
         elif count := containers.get(each.id, 0):
             kept[each.id] = f"its manifest is gone, but it has {count} container(s)"
-    _keep_parents(stored, {each.id for each in orphans}, kept)
+    _keep_parents({**stored, **wanted}, {each.id for each in orphans}, kept)
     differs = {key for key, each in wanted.items() if key in stored and not same_declaration(stored[key], each)}
     return Plan(
         added=tuple(key for key in wanted if key not in stored),
@@ -72,16 +74,15 @@ def plan_declared(
     )
 
 
-def _keep_parents(stored: Mapping[str, Workload], orphans: set[str], kept: dict[str, str]) -> None:
-    """A workload that stays keeps its ancestors."""
-    for each in stored.values():
-        if each.id in orphans and each.id not in kept:
-            continue
-        child, above = each.id, each.parent
-        while above is not None:
-            if above in orphans:
-                kept.setdefault(above, f"its manifest is gone, but it is the parent of {child!r}")
-            child, above = above, stored[above].parent if above in stored else None
+def _keep_parents(known: Mapping[str, Workload], orphans: set[str], kept: dict[str, str]) -> None:
+    """A workload that stays keeps its ancestors, as they will be."""
+    staying = [each for each in known.values() if each.id not in orphans or each.id in kept]
+    while staying:
+        child = staying.pop()
+        above = known.get(child.parent or "")
+        if above is not None and above.id in orphans and above.id not in kept:
+            kept[above.id] = f"its manifest is gone, but it is the parent of {child.id!r}"
+            staying.append(above)
 
 
 def read_plan(database: Database, declared: Sequence[Workload], owner: str, *, prune: bool) -> Plan:
@@ -105,6 +106,8 @@ def apply_declared(
     with database.writing() as connection:
         plan = _plan(connection, declared, owner, prune=prune)
         touched = {*plan.added, *plan.changed}
+        leaving = update(WORKLOADS).where(WORKLOADS.c.id.in_(plan.removed))
+        connection.execute(leaving.values(ref=WORKLOADS.c.id + _LEAVING))  # what is declared may have their refs
         apply_in(connection, [replace(each, declared_by=owner) for each in declared if each.id in touched], now)
         unowned = (WORKLOADS.c.id.in_(plan.unchanged), WORKLOADS.c.declared_by == "")
         if plan.unchanged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 
 AUTHOR = "CLI"
+_PAIR = re.compile(r"(?s)(?P<name>\w+)=(?P<value>.*)")
 Expected = Annotated[
     int | None,
     typer.Option("--expect-generation", min=0, help="Change nothing unless this is the current generation."),
@@ -119,7 +121,7 @@ def get(context: typer.Context, name: Annotated[str, typer.Argument(metavar="SET
             near = difflib.get_close_matches(name, list(Settings.model_fields), n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise UsageError(f"{name} is not a setting; {hint}Allowed: {', '.join(Settings.model_fields)}")
-        value = getattr(invocation(context).settings(), name)
+        value = shown_content({name: getattr(invocation(context).settings(), name)})[name]
     typer.echo("" if value is None else _told(value))
 
 
@@ -139,14 +141,23 @@ def set_(
     tallyd config set @config.yaml --expect-generation 3
     """
     with told_errors(), invocation(context).config_store() as (store, settings):
-        if all("=" in each and each.split("=", maxsplit=1)[0] in Settings.model_fields for each in changes):
-            pairs = dict(each.split("=", maxsplit=1) for each in changes)
-            patch = {name: yaml.safe_load(value) for name, value in pairs.items()}
+        pairs = [found for each in changes if (found := _PAIR.fullmatch(each))]
+        if len(pairs) == len(changes):
+            patch = {each["name"]: _value_of(each["name"], each["value"]) for each in pairs}
             stored = patch_config(store, patch, author=AUTHOR, expected_generation=expect_generation)
         else:
             content = _document("\n".join(changes))
             stored = set_config(store, content, author=AUTHOR, expected_generation=expect_generation)
         _show_document(stored, store, settings, output)
+
+
+def _value_of(name: str, text: str) -> Any:
+    if name in SECRET_SETTINGS:
+        return None if text == "null" else text  # digits alone are a token, too
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigInvalid(f"{name}: its value is not YAML; put it in quotes inside the shell's") from error
 
 
 @app.command()
@@ -222,16 +233,14 @@ def _kept(store: ConfigStore, generation: int) -> ConfigDocument:
 
 
 def _difference(before: ConfigDocument, after: ConfigDocument, name: str) -> list[str]:
-    old, new = (
-        yaml.safe_dump(shown_content(each.content), sort_keys=True).splitlines() if each.content else []
-        for each in (before, after)
-    )
+    old, new = shown_content(before.content), shown_content(after.content)
+    one, other = (yaml.safe_dump(each, sort_keys=True).splitlines() if each else [] for each in (old, new))
     hidden = [
         f"# {key} differs (its value is not shown)"
-        for key in sorted(SECRET_SETTINGS)
-        if before.content.get(key) != after.content.get(key)
+        for key in sorted(old.keys() & new.keys())
+        if old[key] == new[key] and before.content[key] != after.content[key]
     ]
-    return [*difflib.unified_diff(old, new, f"generation {before.generation}", name, lineterm=""), *hidden]
+    return [*difflib.unified_diff(one, other, f"generation {before.generation}", name, lineterm=""), *hidden]
 
 
 @app.command()

@@ -115,6 +115,8 @@ class ConfigFile:
         :raises LockTimeout: an edit by hand could not be taken up in time.
         """
         found = self._look()
+        if found.content is None and self._unrecorded is not None:
+            return ConfigDocument(self._unrecorded.generation, absent=True)
         if found.document is not None and found.settled:
             return found.document
         if not self.lockable:

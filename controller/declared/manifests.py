@@ -108,7 +108,10 @@ class Manifest(_Strict):
 
 def manifest_schema() -> dict[str, Any]:
     """JSON schema of a manifest, for editors. What a plugin's config allows is the plugin's own matter."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Manifest.model_json_schema()
+    schema = Manifest.model_json_schema()
+    either = [{"required": ["id"]}, {"required": ["name"]}]
+    schema["$defs"]["WorkloadSpec"] |= {"required": ["kind"], "anyOf": either}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
 def read_manifests(paths: Iterable[Path], registry: Registry, prefix: str) -> list[Workload]:
@@ -201,7 +204,10 @@ def _message(error: Any, root: type[BaseModel] = Manifest) -> str:
         near = difflib.get_close_matches(key, allowed, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{where}: unknown key {key!r}; {hint}allowed: {', '.join(allowed)}"
-    return f"{where}: {error['msg']} (got {error['input']!r})"
+    # What holds others is not repeated: it may be a config that stands in the wrong folder, with its secrets.
+    given = error["input"]
+    got = f"a {type(given).__name__}" if given and isinstance(given, dict | list) else repr(given)
+    return f"{where}: {error['msg']} (got {got})"
 
 
 def _problems(spec: WorkloadSpec, registry: Registry, prefix: str) -> list[str]:
@@ -215,7 +221,7 @@ def _problems(spec: WorkloadSpec, registry: Registry, prefix: str) -> list[str]:
                 find(plugin.kind).validate(plugin.config)
             except (PluginUnknown, PluginConfigInvalid) as error:
                 problems.append(f"workload {spec.id!r}: {noun}: {error}")
-            except Exception as error:  # noqa: BLE001  # a stranger's code ends here; the reason is shown
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code ends here; why is shown
                 problems.append(f"workload {spec.id!r}: {noun}: the plugin failed: {type(error).__name__}: {error}")
     if spec.kind is WorkloadKind.STACK and spec.ref is not None and not spec.ref.startswith(f"{prefix}-"):
         problems.append(

@@ -7,19 +7,21 @@ after the other. Requests that wait together are served by one rebuild. What fai
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from controller.declared.declaration import Declared, Reader
 from controller.declared.gitsync import SyncOutcome, SyncReport
-from controller.declared.reloaded import ReloadAnswer, Reloaded, ReloadResult
+from controller.declared.reload_jobs import Job, answer, fail, refuse
+from controller.declared.reloaded import Prepared, ReloadAnswer, Reloaded, ReloadResult
 from controller.errors import BranchUnknown, LockTimeout, ReloadFailed, StoreUnavailable, TallydError
 
 STOP_SECONDS = 1.0
@@ -36,20 +38,6 @@ class Tree(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A new activation, built aside. ``swap`` puts it in force and cannot be undone.
-
-    ``changed`` is false where nothing had to be written; ``unfinished`` means that something waits for the world,
-    such as a workload to be removed for its last container, so that the next tick shall ask again.
-    """
-
-    swap: Callable[[], None]
-    summary: str
-    changed: bool = True
-    unfinished: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class ReloadHooks:
     """What the worker needs from the process around it.
 
@@ -63,16 +51,6 @@ class ReloadHooks:
     now: Callable[[], datetime]
 
 
-@dataclass(slots=True)
-class _Job:
-    """A rebuild, with everybody who waits for it; or a sync, of ``branch``."""
-
-    reason: str
-    waiting: list[Future[Reloaded]] = field(default_factory=list)
-    sync: Future[ReloadAnswer] | None = None
-    branch: str | None = None
-
-
 class ReloadWorker:
     """The thread. Start and stop are idempotent; a stopped worker does not start again."""
 
@@ -81,13 +59,14 @@ class ReloadWorker:
         self._hooks = hooks
         self._tree = tree
         self._sync_seconds = sync_seconds
+        self._sync_at = time.monotonic() + sync_seconds
         self._in_force: Declared | None = None
         self._swap_failed = False
         self._unfinished = False
         self._refused = False
-        self._trouble = ""
+        self._trouble = self._sync_trouble = ""
         self._wakeup = threading.Condition()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
 
@@ -124,7 +103,7 @@ class ReloadWorker:
             jobs, self._jobs = list(self._jobs), deque()
             self._wakeup.notify_all()
         for job in jobs:
-            _refuse(job)
+            refuse(job)
         if self._tree is not None:
             self._tree.cancel()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -134,7 +113,7 @@ class ReloadWorker:
 
     def request(self, reason: str) -> None:
         """Ask for a rebuild, without waiting for it."""
-        self._ask(_Job(reason))
+        self._ask(Job(reason))
 
     def reload(self, reason: str, timeout_seconds: float) -> Reloaded:
         """A rebuild that begins after this call.
@@ -143,7 +122,7 @@ class ReloadWorker:
         :raises TimeoutError: it did not end in time; it still will.
         """
         future: Future[Reloaded] = Future()
-        self._ask(_Job(reason, [future]))
+        self._ask(Job(reason, [future]))
         return future.result(timeout_seconds)
 
     def sync(self, branch: str | None, timeout_seconds: float) -> ReloadAnswer:
@@ -156,10 +135,10 @@ class ReloadWorker:
         :raises TimeoutError: it did not end in time; it still will.
         """
         future: Future[ReloadAnswer] = Future()
-        self._ask(_Job("git", sync=future, branch=branch))
+        self._ask(Job("git", sync=future, branch=branch))
         return future.result(timeout_seconds)
 
-    def _ask(self, job: _Job) -> None:
+    def _ask(self, job: Job) -> None:
         with self._wakeup:
             if not self._stopping:
                 last = self._jobs[-1] if self._jobs else None
@@ -169,50 +148,61 @@ class ReloadWorker:
                     self._jobs.append(job)
                 self._wakeup.notify_all()
                 return
-        _refuse(job)
+        refuse(job)
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
             try:
                 self._do(job)
-            except Exception as error:  # the worker's thread ends here: it is told, and the worker goes on (W5)
+            except (Exception, SystemExit) as error:  # the worker's thread ends here: told, and it goes on (W5)
                 log.exception("reload failed by a defect of tallyd; please report it", reason=job.reason)
-                _answer_all(job, ReloadFailed(f"{type(error).__name__}: {error}"))
+                fail(job, ReloadFailed(f"{type(error).__name__}: {error}"))
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> Job | None:
         with self._wakeup:
-            while not self._jobs and not self._stopping:
-                if not self._wakeup.wait(self._sync_seconds or None):
-                    return _Job("git", sync=Future())
-            return None if self._stopping else self._jobs.popleft()
+            while not self._stopping:
+                to_sync = self._sync_at - time.monotonic() if self._sync_seconds else None
+                if to_sync is not None and to_sync <= 0:  # also while others ask all the time
+                    return Job("git", sync=Future())
+                if self._jobs:
+                    return self._jobs.popleft()
+                self._wakeup.wait(to_sync)
+            return None
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: Job) -> None:
         if job.sync is not None:
             self._sync_and_rebuild(job)
             return
         reloaded = self.rebuild(job.reason)
         for each in job.waiting:
-            _set(each, reloaded)
+            answer(each, reloaded)
 
-    def _sync_and_rebuild(self, job: _Job) -> None:
+    def _sync_and_rebuild(self, job: Job) -> None:
         assert job.sync is not None
         try:
             synced = self._synced(job.branch)
         except TallydError as error:
-            self._say_once(str(error), "git sync failed")
-            _answer_all(job, error)
+            fail(job, error)
             return
-        _set(job.sync, synced)
+        finally:
+            self._sync_at = time.monotonic() + self._sync_seconds
+        answer(job.sync, synced)
 
     def _synced(self, branch: str | None) -> ReloadAnswer:
         if self._tree is None:
             return self._without_git(branch)
-        with self._tree.locked():
-            report = self._tree.sync(branch, self._hooks.now())
-            moved = report.outcome in (SyncOutcome.FAST_FORWARDED, SyncOutcome.DIVERGED)
-            # What was refused is tried again, or whoever asks twice is told that all is well.
-            again = self._refused and report.outcome is SyncOutcome.IN_SYNC
-            reloaded = self._rebuild_or_raise("git") if moved or again else None
+        try:
+            with self._tree.locked():
+                report = self._tree.sync(branch, self._hooks.now())
+                moved = report.outcome in (SyncOutcome.FAST_FORWARDED, SyncOutcome.DIVERGED)
+                # What was refused is tried again, or whoever asks twice is told that all is well.
+                again = self._refused and report.outcome is SyncOutcome.IN_SYNC
+                reloaded = self._rebuild_or_raise("git") if moved or again else None
+        except ReloadFailed:
+            raise  # the rebuild told it
+        except TallydError as error:
+            self._say_sync(str(error), "git sync failed")
+            raise
         self._tell_sync(report, moved=moved)
         activated = reloaded is not None and reloaded.result is ReloadResult.ACTIVATED
         generation = self._in_force.generation if self._in_force else 0
@@ -233,9 +223,18 @@ class ReloadWorker:
 
     def _tell_sync(self, report: SyncReport, *, moved: bool) -> None:
         if report.outcome is SyncOutcome.FETCH_FAILED:
-            self._say_once(report.detail, "git fetch failed, the tree is as it was")
-        elif moved:
+            self._say_sync(report.detail, "git fetch failed, the tree is as it was")
+            return
+        if moved:
             log.info("git sync", outcome=str(report.outcome), commit=report.commit, kept_on=report.kept_on or "")
+        elif self._sync_trouble:
+            log.info("git sync works again")
+        self._sync_trouble = ""
+
+    def _say_sync(self, trouble: str, event: str) -> None:
+        if trouble != self._sync_trouble:
+            log.error(event, reason=trouble)
+        self._sync_trouble = trouble
 
     def _rebuild(self, reason: str) -> Reloaded:
         before = self._in_force
@@ -247,8 +246,13 @@ class ReloadWorker:
         except TallydError as error:
             self._refused = True
             self._unfinished = isinstance(error, StoreUnavailable | LockTimeout)
-            self._say_once(str(error), "reload refused, the previous state serves", asked_by=reason)
+            self._say_once(str(error), reason)
             return self._ended(ReloadResult.ERROR, generation, str(error), ReloadFailed(str(error)))
+        except (Exception, SystemExit) as error:  # a rebuild ends here, also by a defect: told and counted (W5)
+            log.exception("reload failed by a defect of tallyd; please report it", asked_by=reason)
+            self._refused = True
+            failed = ReloadFailed(f"{type(error).__name__}: {error}")
+            return self._ended(ReloadResult.ERROR, generation, str(failed), failed)
         self._trouble = ""
         self._refused = False
         self._unfinished = prepared is not None and prepared.unfinished
@@ -257,21 +261,28 @@ class ReloadWorker:
             return self._ended(ReloadResult.UNCHANGED, declared.generation, "what is declared is in force")
         return self._swap(declared, prepared, reason)
 
-    def _say_once(self, trouble: str, event: str, **fields: str) -> None:
+    def _say_once(self, trouble: str, asked_by: str) -> None:
         if trouble != self._trouble:
-            log.error(event, reason=trouble, **fields)
+            log.error("reload refused, the previous state serves", reason=trouble, asked_by=asked_by)
         self._trouble = trouble
 
     def _swap(self, declared: Declared, prepared: Prepared, reason: str) -> Reloaded:
         try:
             prepared.swap()
-        except Exception as error:  # half of it may be in force: nothing but a restart makes sure (H6)
-            self._swap_failed = True
+        except (Exception, SystemExit) as error:  # half of it may be in force: nothing but a restart makes sure (H6)
+            self._swap_failed = self._refused = True
             log.exception("reload failed after the swap began; restart tallyd", asked_by=reason)
             failed = ReloadFailed(f"{type(error).__name__}: {error}", restart_required=True)
             return self._ended(ReloadResult.ERROR, declared.generation, str(error), failed)
-        self._in_force = declared
-        log.info("activated", asked_by=reason, generation=declared.generation, detail=prepared.summary)
+        before, self._in_force, self._swap_failed = self._in_force, declared, False
+        log.info(
+            "activated",
+            asked_by=reason,
+            generation=declared.generation,
+            workloads_before=_count(before),
+            workloads=_count(declared),
+            detail=prepared.summary,
+        )
         return self._ended(ReloadResult.ACTIVATED, declared.generation, prepared.summary)
 
     def _ended(
@@ -280,21 +291,5 @@ class ReloadWorker:
         return Reloaded(result, generation, detail, self._hooks.now(), error)
 
 
-def _set(future: Future[Any], value: Reloaded | ReloadAnswer) -> None:
-    try:
-        future.set_result(value)
-    except InvalidStateError:
-        return
-
-
-def _answer_all(job: _Job, error: TallydError) -> None:
-    waiting: list[Future[Any]] = [*job.waiting, *([job.sync] if job.sync is not None else [])]
-    for each in waiting:
-        try:
-            each.set_exception(error)
-        except InvalidStateError:
-            continue
-
-
-def _refuse(job: _Job) -> None:
-    _answer_all(job, ReloadFailed("the controller stops"))
+def _count(declared: Declared | None) -> int:
+    return len(declared.workloads or ()) if declared is not None else 0

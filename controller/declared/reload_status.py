@@ -20,6 +20,7 @@ class ReloadStatus:
         self._last: Reloaded | None = None
         self._activated: Reloaded | None = None
         self._failed: Reloaded | None = None
+        self._half_swapped = False
         self._restart_needed: tuple[str, ...] = ()
         self._plan: Plan | None = None
 
@@ -29,6 +30,7 @@ class ReloadStatus:
             self._last = reloaded
             if reloaded.result is ReloadResult.ERROR:
                 self._failed = reloaded
+                self._half_swapped |= reloaded.error is not None and reloaded.error.restart_required
                 return
             self._restart_needed = restart_needed
             if reloaded.result is ReloadResult.ACTIVATED or self._activated is None:
@@ -40,12 +42,8 @@ class ReloadStatus:
             self._plan = plan
 
     def not_ready_because(self) -> list[str]:
-        """Why the process cannot be relied on; empty when it can (H6)."""
-        with self._lock:
-            failed = self._failed.error if self._failed is not None else None
-        return (
-            ["restart required: a reload failed half-way"] if failed is not None and failed.restart_required else []
-        )
+        """Why the process cannot be relied on; empty when it can (H6). Only a restart mends it."""
+        return ["restart required: a reload failed half-way"] if self._half_swapped else []
 
     def as_dict(self) -> dict[str, Any]:
         """The answer of the API. An error that a later rebuild mended is told with ``mended: true``."""
@@ -59,7 +57,9 @@ class ReloadStatus:
             "activated_at": activated.at.isoformat() if activated else None,
             "restart_needed": restart_needed,
             "workloads_kept": dict(plan.kept) if plan else {},
-            "last_error": None if failed is None else self._error(failed, mended=failed is not last),
+            "last_error": None
+            if failed is None
+            else self._error(failed, mended=failed is not last and not self._half_swapped),
         }
 
     def _error(self, failed: Reloaded, *, mended: bool) -> dict[str, Any]:

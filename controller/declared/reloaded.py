@@ -1,7 +1,8 @@
-"""How reloads end: the nouns that travel from the worker to log, metrics, API and webhook."""
+"""The nouns of a reload: what is built for the worker, and what travels from it to log, metrics, API and webhook."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +16,20 @@ class ReloadResult(StrEnum):
     ACTIVATED = "activated"
     UNCHANGED = "unchanged"
     ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A new activation, built aside. ``swap`` puts it in force and cannot be undone.
+
+    ``changed`` is false where nothing had to be written; ``unfinished`` means that something waits for the world,
+    such as a workload to be removed for its last container, so that the next tick shall ask again.
+    """
+
+    swap: Callable[[], None]
+    summary: str
+    changed: bool = True
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,16 @@ class HttpServer:
     first pass: importing it takes a while, and would compete with that.
     """
 
-    def __init__(self, host: str, port: int, build: Callable[[], FastAPI]) -> None:
+    def __init__(
+        self, host: str, port: int, build: Callable[[], FastAPI], *, idle_seconds: int = _IDLE_CONNECTION_SECONDS
+    ) -> None:
         """Open the port.
 
+        :param idle_seconds: after which a connection that asks for nothing is closed.
         :raises SettingInvalid: it is taken, forbidden, or no address of this machine.
         """
         self._build = build
+        self._idle_seconds = idle_seconds
         self._server: QuietServer | None = None
         self._stopping = threading.Event()
         self._go = threading.Event()
@@ -67,6 +71,7 @@ class HttpServer:
             return
         import uvicorn
 
+        from controller.http.prompt import PromptProtocol
         from controller.http.quiet import QuietServer
 
         config = uvicorn.Config(
@@ -74,7 +79,8 @@ class HttpServer:
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
+            http=PromptProtocol,
+            timeout_keep_alive=self._idle_seconds,
             timeout_graceful_shutdown=1,
             limit_concurrency=_MOST_CONNECTIONS,
             server_header=False,

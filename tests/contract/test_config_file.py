@@ -213,11 +213,18 @@ try:
     set_config(store, {}, author="ann")
 except ConfigInvalid as error:
     print(error)
+run(["mount", "-o", "remount,rw,bind", path.parent], check=True)
+path.unlink()
+run(["mount", "-o", "remount,ro,bind", path.parent], check=True)
+print(store.read().generation, store.read().absent)
 """
 
 
 def test_a_read_only_folder_is_read(path: Path) -> None:
-    """A ConfigMap, as a mount of a namespace: generations rise while the process lives; a change says what to do."""
+    """W7: a ConfigMap, as a mount of a namespace: generations rise while the process lives; a change says what to do.
+
+    A file that is deleted there is absent, as it is elsewhere.
+    """
     edit(path, "interval_seconds: 8\n")
     mounts = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$1" -c "$2" "$0/config.yaml"'
     command = ["unshare", "--mount", "sh", "-c", mounts, str(path.parent), sys.executable, READ_ONLY]
@@ -226,6 +233,7 @@ def test_a_read_only_folder_is_read(path: Path) -> None:
     lines = told.stdout.splitlines()
     assert lines[:2] == ["1 1", "2 {'interval_seconds': 9}"]
     assert "its folder cannot be written by this user; edit it where it comes from" in lines[2]
+    assert lines[3] == "2 True"
 
 
 def test_a_kill_at_any_line_leaves_old_or_new(path: Path) -> None:

@@ -49,7 +49,7 @@ def _app(database: Database, *, token: str | None = TOKEN, on_loopback: bool = T
             metrics=Metrics(),
             access=Access(token, on_loopback),
             now=CLOCK.now,
-            longest_silence_seconds=60,
+            longest_silence_seconds=lambda: 60.0,
             reloader=reloads,
             reload_access=ReloadAccess(),
             config=ConfigContext(HOST, "instance", ConfigTable(database, CLOCK.now), reloads.status, reloads),

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from controller.daemon import CLOCK, build_activation, command_candidate, open_store, register_host
+from controller.activator import first_activation, register_host
+from controller.daemon import CLOCK, command_candidate, open_store
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.loop.adopt import adopt_container
@@ -54,8 +55,8 @@ class Passes:
         self.engine = EngineClient(endpoint_from({"DOCKER_HOST": endpoint}))
         register_host(self.database, settings, endpoint)
         self.keeper = LeaseKeeper(self.database, command_candidate(settings), CLOCK.monotonic)
-        self.activation = build_activation(
-            settings, self.database, self.engine, self.keeper.current, registry=load_registry()
+        self.activation = first_activation(
+            settings, self.database, self.engine, self.keeper.current, registry=load_registry(), clock=CLOCK
         )
 
     def close(self) -> None:

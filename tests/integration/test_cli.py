@@ -229,7 +229,7 @@ def test_where_a_setting_comes_from(offline: Tallyd, tmp_path: Path) -> None:
     config.write_text("- 7\n")
     refused(base("ps"), 2, str(config), "list", "mapping of settings")
     config.write_text("host: [\n")
-    refused(base("ps"), 2, str(config), "cannot be read")
+    refused(base("ps"), 2, str(config), "tallyd.yaml:2: not YAML")
     config.unlink()
     assert "host from" not in seen(base)
 

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.rollout.deployer import Deployment
+from controller.rollout.gates import PrometheusQuery
+from store.records import Workload, WorkloadKind
 from tests.chart.components import start
 from tests.chart.rendering import DASHBOARD, RULES
 from tests.docs.markdown import names, table
@@ -26,7 +29,6 @@ START_SECONDS = 60.0
 SCRAPE_SECONDS = 30.0
 # Exposed, and without a series until the issue that brings what they count.
 NO_SERIES_YET = {
-    "tallyd_config_reloads_total": "issue 5",
     "tallyd_revisions": "issue 6",
 }
 OF_THE_SCRAPE = {"__name__", "instance", "job", "le"}
@@ -253,3 +255,20 @@ def test_no_series_outlives_a_workload(scene: Scene) -> None:
     scene.tallyd.ok("workload", "delete", "gone", "--force")
     has(missing, None)
     assert scene.prometheus.value('sum(tallyd_containers{workload_kind="stack"})') == 3
+
+
+def test_a_gate_of_a_rollout_asks_prometheus(scene: Scene) -> None:
+    """L2: a condition that holds, one that does not, and one that is no query, asked of the real server."""
+    deployment = Deployment(Workload("docs", "docs", WorkloadKind.SITE, "docs.example"), {}, None, "h")
+    server = f"http://{scene.prometheus.address}"
+    verdicts = [
+        PrometheusQuery(server, query)(deployment, "docs-1")
+        for query in (
+            'tallyd_ticks_total{outcome="complete"} > 0',
+            "tallyd_ticks_total < 0",
+            "vector(1) == bool 2",
+            "up{",
+        )
+    ]
+    assert [each.passed for each in verdicts] == [True, False, False, False]
+    assert "parse error" in verdicts[-1].checks["prometheus"]

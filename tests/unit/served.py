@@ -115,7 +115,7 @@ class Served:
             metrics=self.metrics,
             access=Access(token, on_loopback, CONTROL),
             now=lambda: self.times.now,
-            longest_silence_seconds=60.0,
+            longest_silence_seconds=lambda: 60.0,
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),

@@ -19,7 +19,7 @@ from controller.settings_sources import load_settings
 from store import hosts
 from store.database import Database
 from store.index import list_containers
-from store.workloads import apply_workloads
+from store.workloads import apply_workloads, list_workloads
 from tests.builders import ENGINE_ID, HOST, NOW
 from tests.fakes import FakeDocker, Fault
 from tests.harness import wait_until
@@ -65,7 +65,8 @@ def ready(daemon: Daemon) -> Daemon:
 def own_threads() -> set[str]:
     """Names of the threads that a daemon starts."""
     names = {thread.name for thread in threading.enumerate()}
-    return {name for name in names if name in ("loop", "watch", "lease", "http") or name.startswith("engine-")}
+    ours = ("loop", "watch", "lease", "http", "reload", "watcher")
+    return {name for name in names if name in ours or name.startswith("engine-")}
 
 
 @pytest.mark.parametrize(("asked", "used"), [(0, 30), (-7, 30), (301, 300), (10, 10)])
@@ -161,3 +162,44 @@ def test_a_listener_that_fails_does_not_end_the_loop(start: Start) -> None:
     daemon = ready(start(broken))
     assert daemon.loop.force(30).complete
     assert daemon.loop.force(30).complete
+
+
+def test_a_watch_that_went_deaf_is_backed_up_by_ticks(start: Start, tmp_path: Path) -> None:
+    """W6: what nobody told is found by the next complete pass."""
+    daemon = ready(start())
+    daemon.reloading._watcher.stop()
+    (tmp_path / "config.yaml").write_text("plugin_workers: 3\n")
+    daemon.loop.force(30)
+    wait_until(lambda: _in_force(daemon, "plugin_workers") == 3, 20, "it is in force")
+    (tmp_path / "config.yaml").write_text("plugin_workers: none\n")
+    daemon.loop.force(30)
+    wait_until(lambda: daemon.reloading.status.as_dict()["result"] == "error", 20, "the error is told")
+    assert _in_force(daemon, "plugin_workers") == 3
+
+
+def _in_force(daemon: Daemon, setting: str) -> object:
+    in_force = daemon.reloading.worker.in_force
+    return None if in_force is None else getattr(in_force.settings, setting)
+
+
+def test_liveness_knows_how_long_plugins_may_take_now(start: Start, tmp_path: Path) -> None:
+    """O4, R15: a deadline that a reload made longer is not taken for a loop that hangs."""
+    (tmp_path / "config.yaml").write_text("plugin_deadline_seconds: 30\n")
+    daemon = ready(start(interval_seconds=300))
+    first = daemon.longest_silence_seconds
+    (tmp_path / "config.yaml").write_text("plugin_deadline_seconds: 300\n")
+    wait_until(lambda: _in_force(daemon, "plugin_deadline_seconds") == 300, 20, "it is in force")
+    assert daemon.longest_silence_seconds == first + 270 * 1.25
+
+
+def test_manifests_that_are_malformed_at_the_start(start: Start, tmp_path: Path) -> None:
+    """W5, W7: it starts and observes with what the store holds; the error is told; a correction is in force."""
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("workloads: [{id: a, kind: sight}]\n")
+    daemon = ready(start(manifests=folder))
+    assert "a.yaml:1: " in daemon.reloading.status.as_dict()["last_error"]["detail"]
+    assert daemon.reloading.worker.in_force is None
+    (folder / "a.yaml").write_text("workloads: [{id: a, kind: site}]\n")
+    wait_until(lambda: daemon.reloading.status.as_dict()["result"] == "activated", 20, "the correction is in force")
+    assert [each.id for each in list_workloads(daemon.database)] == ["a"]

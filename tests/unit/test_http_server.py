@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import urllib.request
 from email.utils import parsedate_to_datetime
 
+import pytest
 from fastapi import FastAPI
 
 from controller.http.server import HttpServer
@@ -35,3 +38,35 @@ def test_a_server_that_is_stopped_before_it_serves() -> None:
     server.start()
     server.stop()
     wait_until(lambda: "http" not in _alive(), 20, "the thread has ended")
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half a request"]
+)
+def test_a_connection_that_asks_for_nothing_is_closed(said: bytes) -> None:
+    """O4: silent sockets, as many as the port takes, cannot hold it for ever."""
+    server = HttpServer("127.0.0.1", 0, FastAPI, idle_seconds=1)
+    server.start()
+    server.hurry()
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    try:
+        silent = [socket.create_connection((host, int(port)), timeout=30) for _ in range(300)]
+        for each in silent:
+            with contextlib.suppress(OSError):  # it is closed already
+                each.sendall(said)
+        ends = [_end_of(each) for each in silent]
+        assert set(ends) <= {"closed", "refused"}
+        assert ends.count("closed") >= 200
+        with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=20) as answer:
+            assert answer.status == 200
+    finally:
+        server.stop()
+
+
+def _end_of(connection: socket.socket) -> str:
+    """How the server ended a connection: with an answer that it is full, or without any."""
+    with connection:
+        try:
+            return "refused" if connection.recv(100) else "closed"
+        except ConnectionError:
+            return "closed"

@@ -156,16 +156,19 @@ def test_a_configuration_is_json(value: str) -> None:
     assert "config" in said[0]
 
 
-def test_a_plugin_that_fails_to_validate_is_a_problem_of_the_manifest() -> None:
-    """R15: a stranger's code ends here, with the name of the workload."""
+@pytest.mark.parametrize(
+    ("error", "said"), [(KeyError("colour"), "KeyError: 'colour'"), (SystemExit(3), "SystemExit: 3")]
+)
+def test_a_plugin_that_fails_to_validate_is_a_problem_of_the_manifest(error: BaseException, said: str) -> None:
+    """R15, W9: a stranger's code ends here, with the workload's name; it ends neither thread nor process."""
 
     class Broken(Beast):
         def validate(self, config: Any) -> None:
-            raise KeyError("colour")
+            raise error
 
     registry = Registry(sources={"broken": Broken("broken", lambda _request: None)})
     assert problems(one(source={"kind": "broken"}), registry) == [
-        "m.yaml:2: workload 'w': source: the plugin failed: KeyError: 'colour'"
+        f"m.yaml:2: workload 'w': source: the plugin failed: {said}"
     ]
 
 
