@@ -482,6 +482,17 @@ def test_many_workloads_with_the_longest_names(site: Site) -> None:
     assert site.visitor().get().name == "a"
 
 
+def test_workloads_that_differ_in_case_alone(site: Site) -> None:
+    """T4, T5: each has its own revisions, and its own sessions."""
+    for name in ("shop", "Shop"):
+        site.backend(name)
+    faces = {"shop": "shop.example/", "Shop": "shop.example/x"}
+    site.serve(*(workload(name, [face], [site.block(name, 10_000)]) for name, face in faces.items()))
+    told = [site.visitor().get(path) for path in ("/", "/x")]
+    assert [each.name for each in told] == ["shop", "Shop"]
+    assert len({each.cookie.partition("=")[0] for each in told}) == 2
+
+
 def test_nothing_declared_is_not_found(site: Site) -> None:
     """T4: with an empty document every request is answered, with 404."""
     site.serve()
