@@ -9,7 +9,7 @@ import typer
 
 from controller import __version__
 from controller.cli import config as config_commands
-from controller.cli import doctor, hosts, index, probe, rollout, router, run, schema, workloads
+from controller.cli import conformance, doctor, hosts, index, probe, rollout, router, run, schema, workloads
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -32,6 +32,7 @@ for command in (
     index.plan,
     index.ps,
     index.explain,
+    conformance.conformance,
     doctor.doctor,
     doctor.migrate,
     schema.schema,

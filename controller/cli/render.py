@@ -32,6 +32,9 @@ _STYLES = {
     "ok": "green",
     "warn": "yellow",
     "fail": "red",
+    "passed": "green",
+    "blocked": "yellow",
+    "unchecked": "yellow",
     "stale": "red",
 }
 

@@ -46,6 +46,7 @@ COMMANDS = {
     "host",
     "host list",
     "host accept",
+    "conformance",
 }
 PS_KEYS = {
     "id",
