@@ -23,6 +23,9 @@
     │   └── PluginConfigInvalid      the plugin refuses its configuration
     ├── WatchFailed                  a folder cannot be watched
     ├── GitFailed                    git is not installed, or cannot work on the working tree
+    ├── RouterError                  a router cannot be told, or not do it
+    │   ├── RuntimeConfigInvalid     the runtime config is not one; the last good one serves
+    │   └── RouterFailed             the proxy cannot be started, or refuses its configuration
     ├── ReloadFailed                 a new activation could not be built; the previous one serves
     ├── VerbFailed                   a deployer's provider failed, with what it said
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
@@ -32,7 +35,8 @@
         ├── InvalidSplit, ForeignRevision
         ├── NotFound ── RevisionNotFound, SplitNotFound
         ├── LockTimeout              somebody else holds a lock for too long
-        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict, SplitConflict
+        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
+            └── SplitConflict ── SplitGenerationConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
 """
@@ -56,6 +60,7 @@ from store.errors import (
     RowRejected,
     SchemaOutdated,
     SplitConflict,
+    SplitGenerationConflict,
     SplitNotFound,
     StoreError,
     StoreUnavailable,
@@ -97,10 +102,14 @@ __all__ = [
     "ReloadFailed",
     "RevisionConflict",
     "RevisionNotFound",
+    "RouterError",
+    "RouterFailed",
     "RowRejected",
+    "RuntimeConfigInvalid",
     "SchemaOutdated",
     "SettingInvalid",
     "SplitConflict",
+    "SplitGenerationConflict",
     "SplitNotFound",
     "StoreError",
     "StoreUnavailable",
@@ -197,6 +206,18 @@ class VerbFailed(TallydError):
     def __init__(self, message: str, checks: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.checks = dict(checks or {})
+
+
+class RouterError(TallydError):
+    """A router cannot be told what to do, or cannot do it."""
+
+
+class RuntimeConfigInvalid(RouterError):
+    """The runtime config is not one that a router may use; one line a problem. The last good one serves (T3)."""
+
+
+class RouterFailed(RouterError):
+    """The proxy cannot be started, refuses its configuration, or does not take it over. The last good one serves."""
 
 
 class LeaderUnreachable(TallydError):

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from store.records import ContainerRow, Host, Workload
+from store.rollout_records import Revision, SplitEntry, TrafficSplit
 
 
 def host_view(host: Host, now: datetime) -> dict[str, Any]:
@@ -74,6 +75,41 @@ def workload_view(workload: Workload) -> dict[str, Any]:
         "generation": workload.generation,
         "updated_at": _time(workload.updated_at),
     }
+
+
+def revision_view(revision: Revision) -> dict[str, Any]:
+    """One revision: what it is made of, where it is in its life, and what was told of the last step."""
+    return {
+        "id": revision.id,
+        "workload_id": revision.workload_id,
+        "sequence": revision.sequence,
+        "state": str(revision.state),
+        "image_ref": revision.image_ref,
+        "image_digest": revision.image_digest,
+        "config_digest": revision.config_digest,
+        "config": dict(revision.config),
+        "detail": revision.detail,
+        "checks": dict(revision.checks),
+        "created_at": _time(revision.created_at),
+        "updated_at": _time(revision.updated_at),
+    }
+
+
+def split_view(split: TrafficSplit) -> dict[str, Any]:
+    """One split, weights in basis points, with both of its counters."""
+    return {
+        "workload_id": split.workload_id,
+        "entries": _entry_views(split.entries),
+        "generation": split.generation,
+        "idempotency_key": split.idempotency_key,
+        "stickiness_epoch": split.stickiness_epoch,
+        "previous": None if split.previous is None else _entry_views(split.previous),
+        "updated_at": _time(split.updated_at),
+    }
+
+
+def _entry_views(entries: Iterable[SplitEntry]) -> list[dict[str, Any]]:
+    return [{"revision_id": each.revision_id, "weight": each.weight} for each in entries]
 
 
 def _plugin_view(kind: str, config: Any) -> dict[str, Any] | None:

@@ -156,4 +156,15 @@ class RevisionConflict(Conflict):
 
 
 class SplitConflict(Conflict):
-    """The split has another generation than expected, or its idempotency key was used for other entries (T1)."""
+    """The idempotency key was used for other entries, or there is nothing to roll back to (T1)."""
+
+
+class SplitGenerationConflict(SplitConflict):
+    """The split was changed by somebody else since it was read (T1, HTTP 412). ``current`` is ``None``: no split."""
+
+    def __init__(self, workload_id: str, expected: int, current: int | None) -> None:
+        told = "there is no split yet" if current is None else f"current is {current}"
+        super().__init__(f"split of workload {workload_id!r}: expected generation {expected}, {told}")
+        self.workload_id = workload_id
+        self.expected = expected
+        self.current = current

@@ -141,7 +141,7 @@ class ConfigGenerationTable(SQLModel, table=True):
 
 
 class RevisionTable(SQLModel, table=True):
-    """One immutable version of a workload. Filled by the rollout."""
+    """One immutable version of a workload; only its state, and what is told of that, ever change (L1)."""
 
     __tablename__ = "revisions"
     __table_args__ = (Index("uq_revisions_workload_sequence", "workload_id", "sequence", unique=True),)
@@ -149,15 +149,19 @@ class RevisionTable(SQLModel, table=True):
     id: str = Field(primary_key=True, sa_type=Text)
     workload_id: str = Field(foreign_key="workloads.id", sa_type=Text)
     sequence: int
+    image_ref: str = Field(default="", sa_type=Text)
     image_digest: str = Field(sa_type=Text)
     config_digest: str = Field(sa_type=Text)
+    config: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     state: str = Field(default="inactive", sa_type=Text)
+    detail: str = Field(default="", sa_type=Text)
+    checks: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class TrafficSplitTable(SQLModel, table=True):
-    """Weights over one workload's revisions, in basis points. Filled by the rollout."""
+    """Weights over one workload's revisions, in basis points, and what a rollback goes back to (T1)."""
 
     __tablename__ = "traffic_splits"
 
@@ -165,6 +169,8 @@ class TrafficSplitTable(SQLModel, table=True):
     generation: int = 0
     entries: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
     idempotency_key: str = Field(default="", sa_type=Text)
+    stickiness_epoch: int = 0
+    previous: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON)
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
 

@@ -75,7 +75,7 @@ def get_workload(database: Database, workload_id: str) -> Workload:
     :raises NotFound: no such workload.
     """
     with database.reading() as connection:
-        return _get(connection, workload_id)
+        return get_in(connection, workload_id)
 
 
 def apply_workloads(
@@ -181,7 +181,7 @@ def delete_workload(
     :raises Conflict: it has children, or containers that are not missing.
     """
     with database.writing() as connection:
-        current = _get(connection, workload_id, locked=True).generation
+        current = get_in(connection, workload_id, locked=True).generation
         if expected_generation not in (None, current):
             raise WorkloadConflict(workload_id, expected_generation or 0, current)
         child = connection.execute(select(WORKLOADS.c.id).where(WORKLOADS.c.parent == workload_id)).scalar()
@@ -199,6 +199,8 @@ def delete_workload(
 
 def delete_in(connection: Connection, workload_id: str) -> int:
     """Delete a workload and all that hangs on it, in a transaction of the caller; returns the rows deleted."""
+    # Locked first, as every writer of revisions and splits does: two orders of locks would be a deadlock.
+    connection.execute(select(WORKLOADS.c.id).where(WORKLOADS.c.id == workload_id).with_for_update())
     deleted = connection.execute(delete(CONTAINERS).where(CONTAINERS.c.workload_id == workload_id)).rowcount
     for table in (TRAFFIC_SPLITS, REVISIONS):
         connection.execute(delete(table).where(table.c.workload_id == workload_id))
@@ -206,7 +208,11 @@ def delete_in(connection: Connection, workload_id: str) -> int:
     return deleted
 
 
-def _get(connection: Connection, workload_id: str, *, locked: bool = False) -> Workload:
+def get_in(connection: Connection, workload_id: str, *, locked: bool = False) -> Workload:
+    """As :func:`get_workload`, in a transaction of the caller.
+
+    :param locked: nobody else changes the workload, its revisions or its split before this transaction ends.
+    """
     statement = select(WORKLOADS).where(WORKLOADS.c.id == workload_id)
     row = connection.execute(statement.with_for_update() if locked else statement).one_or_none()
     if row is None:

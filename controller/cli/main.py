@@ -9,7 +9,7 @@ import typer
 
 from controller import __version__
 from controller.cli import config as config_commands
-from controller.cli import doctor, hosts, index, probe, run, schema, workloads
+from controller.cli import doctor, hosts, index, probe, rollout, router, run, schema, workloads
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -22,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(workloads.app, name="workload")
+app.add_typer(rollout.revisions_app, name="revision")
+app.add_typer(rollout.splits_app, name="split")
 app.add_typer(hosts.app, name="host")
 app.add_typer(config_commands.app, name="config")
 for command in (
@@ -34,6 +36,7 @@ for command in (
     doctor.migrate,
     schema.schema,
     probe.probe,
+    router.router,
 ):
     app.command()(command)
 

@@ -22,6 +22,7 @@ from controller.errors import (
     LockTimeout,
     NotFound,
     RowRejected,
+    SplitGenerationConflict,
     StoreUnavailable,
     TallydError,
     UsageError,
@@ -31,6 +32,7 @@ from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
 from controller.http.config import ConfigContext, build_config
 from controller.http.reload import ReloadAccess, Reloader, build_reload
+from controller.http.rollout import build_rollout
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
@@ -60,6 +62,7 @@ class HttpContext:
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (WorkloadConflict, 412),
     (GenerationConflict, 412),
+    (SplitGenerationConflict, 412),
     (NotFound, 404),
     (Conflict, 409),
     (UsageError, 422),
@@ -85,6 +88,7 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(TallydError, _tallyd_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
+    app.include_router(build_rollout(context.database, context.now, context.access))
     app.include_router(build_config(context.config, context.access))
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))
     _add_probes(app, context)
@@ -142,6 +146,6 @@ def _invalid_request(_request: Request, error: Exception) -> Response:
 def _tallyd_error(_request: Request, error: Exception) -> Response:
     status = next(code for kind, code in _STATUS_OF_ERROR if isinstance(error, kind))
     body: dict[str, object] = {"detail": str(error)}
-    if isinstance(error, WorkloadConflict | GenerationConflict):
+    if isinstance(error, WorkloadConflict | GenerationConflict | SplitGenerationConflict):
         body |= {"expected": error.expected, "current": error.current}
     return JSONResponse(body, status)

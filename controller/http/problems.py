@@ -34,7 +34,7 @@ class StaleGeneration(Problem):
     """The body of a 412."""
 
     expected: int = Field(description="The generation that the request named.")
-    current: int = Field(description="The generation that is stored.")
+    current: int | None = Field(description="The generation that is stored; null where there is no split yet.")
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

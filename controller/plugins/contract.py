@@ -31,7 +31,7 @@ from controller.rollout.deployer import (
     revision_of,
     split_of,
 )
-from store.records import MISSING, Assignment, Workload, WorkloadKind
+from store.records import MISSING, Assignment, ContainerRow, Workload, WorkloadKind
 from store.rollout_records import RevisionState
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "ActingEngine",
     "Applied",
     "Assignment",
+    "ContainerRow",
     "ContainerSeen",
     "ContainerSpec",
     "Deployer",

@@ -69,7 +69,10 @@ class EngineTools(Protocol):
         """Whether something accepts a TCP connection there, at once or nearly so."""
 
     def bind_row(self, workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> None:
-        """Give a container of a project its row, with the revision in the deployer's columns (R9)."""
+        """Give a container of a project its row, with revision and addresses in the deployer's columns (R9).
+
+        Where it has one already, that is brought up to date.
+        """
 
     def drop_rows(self, workload: Workload, revision: Revision) -> None:
         """Take the rows of a revision of a project away; none is no error."""

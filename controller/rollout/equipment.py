@@ -12,18 +12,16 @@ from controller.engine.client import Observer
 from controller.engine.containers import ContainerSeen, PublishedPort
 from controller.engine.endpoint import Endpoint
 from controller.engine.verbs import EngineVerbs, unobserved
+from controller.errors import NotFound
 from controller.plugins.registry import Registry, equip_sources
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
+from controller.rollout.ledger import read_deployment
 from controller.settings import Settings
 from store.database import Database
 from store.deployed_rows import bind_row, drop_rows
-from store.records import Assignment, Workload, WorkloadKind
+from store.records import Assignment, Workload
 
 _CONNECT_SECONDS = 1.0
-
-
-def _nothing_stored(_workload: Workload) -> Deployment | None:
-    return None
 
 
 def _no_router(_runtime: RuntimeConfig) -> bool:
@@ -34,14 +32,13 @@ def _no_router(_runtime: RuntimeConfig) -> bool:
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
-    ``read`` reads a workload's revisions and split; ``route`` has the routers follow a split.
+    ``route`` has the routers follow a split; returns whether that changed anything.
     """
 
     prefix: str
     engine: EngineVerbs
     database: Database
     host: str
-    read: Callable[[Workload], Deployment | None] = field(default=_nothing_stored)
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
 
     def answers(self, address: str, port: int) -> bool:
@@ -53,19 +50,21 @@ class Equipment:
         return True
 
     def bind_row(self, workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> None:
-        """See `EngineTools`; rows of sites and stacks make themselves."""
-        if workload.kind is WorkloadKind.PROJECT:
-            owned = {"image_tag": revision.image_ref, "stage_id": revision.id}
-            bind_row(self.database, self.host, _row(workload, revision, seen, role), owned)
+        """See `EngineTools`."""
+        owned = {"image_tag": revision.image_ref, "stage_id": revision.id}
+        extra = {"addresses": dict(seen.addresses)}
+        bind_row(self.database, self.host, _row(workload, revision, seen, role), owned, extra)
 
     def drop_rows(self, workload: Workload, revision: Revision) -> None:
         """See `EngineTools`."""
-        if workload.kind is WorkloadKind.PROJECT:
-            drop_rows(self.database, self.host, workload.id, revision.id)
+        drop_rows(self.database, self.host, workload.id, revision.id)
 
     def deployment(self, workload: Workload) -> Deployment | None:
         """See `EngineTools`."""
-        return self.read(workload)
+        try:
+            return read_deployment(self.database, workload.id, self.host)
+        except NotFound:
+            return None
 
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """See `EngineTools`."""

@@ -32,6 +32,7 @@ from controller.errors import (
     LeaseHeld,
     RevisionNotFound,
     SettingInvalid,
+    SplitGenerationConflict,
     SplitNotFound,
     TallydError,
     WorkloadConflict,
@@ -47,10 +48,12 @@ from controller.plugins.sources.image_options import ImageOptions
 from controller.settings import Settings, default_database_url
 from controller.settings_sources import LoadedSettings, load_settings
 from store.database import Database
+from store.rollout_records import EDGES, RevisionState
 from tests.docs.conftest import CLOCK, SITE, Done
 from tests.docs.markdown import PAGES, ROOT, block, codes, names, page, section, sections, table
 from tests.fakes import FakeDocker
 from tests.harness.components import program_path, require
+from tests.rollouts import shop
 
 CONFIGURATION = "docs/configuration.md"
 METRICS = "docs/metrics.md"
@@ -326,7 +329,26 @@ def test_the_documented_shapes_of_workload_host_and_doctor_are_their_shapes(tall
     assert set(finding) == set(codes(section(CLI, "doctor"))[1:]) - {"ok", "warn", "fail"}
 
 
+def test_the_documented_shapes_of_revision_and_split_are_their_shapes(
+    tallyd: Callable[..., Done], database: Database
+) -> None:
+    """O7: the keys of both, and of an entry."""
+    shop(database, RevisionState.READY, split=(10_000,))
+    revision = tallyd("revision", "get", "shop", "shop-1", "-o", "json").json
+    assert list(revision) == codes(section(CLI, "revision"))[2 : 2 + len(revision)]
+    split = tallyd("split", "show", "shop", "-o", "json").json
+    told = codes(section(CLI, "split"))
+    assert list(split) == told[3 : 3 + len(split)]
+    assert list(split["entries"][0]) == told[5 + len(split) : 7 + len(split)]
+
+
 # Operations
+
+
+def test_every_state_of_a_revision_is_documented_with_its_edges() -> None:
+    """L1: the table is the lifecycle."""
+    documented = {codes(row["State"])[0]: set(codes(row["May become"])) for row in table(OPERATIONS, "Revisions")}
+    assert documented == {str(state): set(map(str, wanted)) for state, wanted in EDGES.items()}
 
 
 def test_every_outcome_of_a_tick_is_documented_and_no_other() -> None:
@@ -396,6 +418,7 @@ SAMPLES: dict[type[TallydError], TallydError] = {
     IllegalTransition: IllegalTransition("r1", "archived", "staged", []),
     InvalidSplit: InvalidSplit("shop", 9_999),
     RevisionNotFound: RevisionNotFound("shop", "r1"),
+    SplitGenerationConflict: SplitGenerationConflict("shop", 1, 2),
     SplitNotFound: SplitNotFound("shop"),
     LeaseHeld: LeaseHeld("web-1", "http://127.0.0.1:9477", 45),
     WorkloadConflict: WorkloadConflict("shop", 1, 2),

@@ -21,6 +21,7 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], str]] = {
     "faketime": (("faketime",), "faketime"),
     "git": (("git",), "git"),
     "registry": (("docker-registry",), "docker-registry"),
+    "nginx": (("nginx",), "nginx-light"),
 }
 
 

@@ -37,6 +37,18 @@ SERVE = ["httpd", "-f", "-p", "8080", "-h", "/www"]
 OPTIONS: Mapping[str, Any] = {"port": 8080, "start_timeout_seconds": 20, "drain_seconds": 0, "stop_grace_seconds": 1}
 
 
+class Stored(Equipment):
+    """What a controller gives its sources, with the revisions of a test instead of the store's."""
+
+    def __init__(self, deploys: Deploys, *given: Any) -> None:
+        super().__init__(*given)
+        object.__setattr__(self, "_deploys", deploys)
+
+    def deployment(self, workload: Workload) -> Deployment:
+        """See `EngineTools`."""
+        return self._deploys.read()
+
+
 class Deploys:
     """One workload with its revisions; every container of it is removed by `close`."""
 
@@ -67,9 +79,7 @@ class Deploys:
         self.revisions: dict[str, Revision] = {}
         self.split: TrafficSplit | None = None
         self.source = ImageSource()
-        self.source.equip(
-            Equipment(self.prefix, verbs, self.database, HOST, read=lambda _workload: self.read(), route=self._route)
-        )
+        self.source.equip(Stored(self, self.prefix, verbs, self.database, HOST, self._route))
 
     def close(self) -> None:
         """Remove what was made."""
@@ -117,7 +127,7 @@ class Deploys:
     def read(self) -> Deployment:
         """What a verb is given."""
         rows = tuple(self.rows().values())
-        return Deployment(self.workload, dict(self.revisions), self.split, HOST, rows)  # type: ignore[arg-type]
+        return Deployment(self.workload, dict(self.revisions), self.split, HOST, rows)
 
     def reconcile(self) -> Outcome:
         """One call of the plugin pass."""

@@ -155,6 +155,25 @@ def test_what_is_left_to_a_deploy_or_a_person(deploys: Deploys) -> None:
     assert deploys.states() == {"shop-1-1": "running"}
 
 
+def test_a_container_that_has_another_address(deploys: Deploys, world: World, network: str) -> None:
+    """S3, D1: connected again it has another one; the row says so, and the routers follow, once."""
+    deploys.up(BUSYBOX, networks=[network])
+    deploys.weigh(("shop-r1", 10_000))
+    deploys.source.apply_traffic_split(deploys.read())
+    name, before = f"{deploys.prefix}-shop-1-1", deploys.enforced[-1]
+    stranger = world.run()
+    deploys.client.disconnect_container_from_network(name, network)
+    deploys.client.connect_container_to_network(stranger, network)
+    deploys.client.connect_container_to_network(name, network)
+    outcome = deploys.reconcile()
+    assert (outcome.result, outcome.message) == (Result.REPAIRED, f"{name} has another address; routers follow")
+    address = deploys.inspected("shop-1-1")["NetworkSettings"]["Networks"][network]["IPAddress"]
+    assert deploys.enforced[-1].blocks[0]["targets"] == [{"address": address, "port": 8080}]
+    assert deploys.enforced[-1] != before
+    assert deploys.reconcile().result is Result.IN_SYNC
+    world.rm(stranger)
+
+
 def test_an_archived_revision_leaves_nothing(deploys: Deploys) -> None:
     """S3, D8: containers that a kill left behind go by the verb."""
     deploys.up(BUSYBOX)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
-from controller.plugins.contract import ContainerSeen, Deployment, Revision, SplitEntry, TrafficSplit
+from controller.plugins.contract import (
+    ContainerRow,
+    ContainerSeen,
+    Deployment,
+    Revision,
+    RevisionState,
+    SplitEntry,
+    TrafficSplit,
+)
 from controller.plugins.sources.image_plan import (
     Labels,
     blocks_of,
@@ -157,16 +165,37 @@ def deployment(*entries: tuple[Revision, int], rows: tuple[Any, ...] = ()) -> De
     return Deployment(SHOP, {each.id: each for each, _ in entries}, split, HOST, rows)
 
 
-def test_targets_are_names_on_a_network() -> None:
-    """D1: where nothing is published; one block an entry, in order, zero kept."""
-    told = blocks_of(deployment((revision(2, replicas=2), 0), (revision(1), 10_000)), P)
+def row(name: str, revision_id: str, ports: str = "[]", extra: str = "{}") -> ContainerRow:
+    """A row of a container of the shop."""
+    seen = asdict(assignment(f"shop:{name}", name, revision=revision_id, ports=ports)) | {"name": name}
+    owned = dict.fromkeys(("subdomain", "proxy_route_id", "npm_proxy_id", "image_tag"), "")
+    return ContainerRow(host=HOST, last_seen_at=None, stage_id=revision_id, extra_json=extra, **owned, **seen)
+
+
+def test_targets_are_the_containers_own_addresses() -> None:
+    """D1: where nothing is published; one block an entry, in order, zero kept; what is not known is left out."""
+    rows = (
+        row("tallyd-shop-2-1", "r2", extra='{"addresses": {"other": "10.0.0.9", "net": "10.1.0.2"}}'),
+        row("tallyd-shop-2-2", "r2", extra='{"addresses": {"net": ""}}'),
+        row("tallyd-shop-1-1", "r1", extra='{"addresses": {"bridge": "172.17.0.2"}}'),
+        row("tallyd-shop-1-2", "r1", extra='{"addresses": {"bridge": "172.17.0.3"}}'),
+    )
+    two = revision(2, replicas=3, networks=["net"])
+    one = replace(revision(1), state=RevisionState.DRAINING)
+    told = blocks_of(deployment((two, 0), (one, 10_000), rows=rows), P)
     assert told == [
         {
             "revision_id": "r2",
             "weight": 0,
-            "targets": [{"address": f"tallyd-shop-2-{number}", "port": 80} for number in (1, 2)],
+            "targets": [{"address": "10.1.0.2", "port": 80}],
+            "draining": False,
         },
-        {"revision_id": "r1", "weight": 10_000, "targets": [{"address": "tallyd-shop-1-1", "port": 80}]},
+        {
+            "revision_id": "r1",
+            "weight": 10_000,
+            "targets": [{"address": "172.17.0.2", "port": 80}],
+            "draining": True,
+        },
     ]
     assert blocks_of(replace(deployment((revision(), 10_000)), split=None), P) == []
 
@@ -175,9 +204,9 @@ def test_targets_are_published_ports_as_the_index_has_them() -> None:
     """D1: one that nobody has seen yet is left out; a fixed one is known without."""
     ports = json.dumps([{"private": 80, "type": "tcp", "ip": "0.0.0.0", "public": 49153}])
     rows = (
-        replace(assignment("shop:1", "a"), name="tallyd-shop-1-1", revision="r1", ports=ports),
-        replace(assignment("shop:2", "b"), name="tallyd-shop-1-2", revision="r1", ports="[]"),
-        replace(assignment("shop:3", "c"), name="tallyd-shop-1-3", revision="another", ports=ports),
+        row("tallyd-shop-1-1", "r1", ports),
+        row("tallyd-shop-1-2", "r1"),
+        row("tallyd-shop-1-3", "another", ports),
     )
     free = revision(replicas=3, publish_address="0.0.0.0")
     (block,) = blocks_of(deployment((free, 10_000), rows=rows), P)

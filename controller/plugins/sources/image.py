@@ -27,6 +27,7 @@ from controller.plugins.contract import (
     RevisionState,
     RuntimeConfig,
     VerbFailed,
+    Workload,
     WorkloadKind,
     revision_of,
     split_of,
@@ -39,6 +40,7 @@ from controller.plugins.sources.image_containers import (
     of_this,
     of_workload,
     plan_for,
+    rebind,
     remove_all,
     stop_all,
 )
@@ -157,6 +159,7 @@ class ImageSource:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
             repaired = [why for each in ready for why in self._repair(deployment, each)]
             repaired += self._clear_away(deployment)
+            repaired += self._lead_there(workload, ready)
             drifts = [] if any(options_of(each.config) == declared for each in ready) else ["deploy the declaration"]
             drifts += self._unwell(deployment, ready)
         finally:
@@ -190,6 +193,20 @@ class ImageSource:
         if not plan.empty:
             bring_up(tools, target, self._timing, all_or_none=False)
         return plan.why
+
+    def _lead_there(self, workload: Workload, ready: Sequence[Revision]) -> Sequence[str]:
+        """Containers that were started again may have other addresses."""
+        tools = self._at_hand()
+        deployment = tools.deployment(workload)
+        if deployment is None:
+            return []
+        moved = [
+            each for revision in ready for each in rebind(tools, Target.of(deployment, revision), deployment.rows)
+        ]
+        deployment = tools.deployment(workload)
+        if deployment is None or deployment.split is None:
+            return moved
+        return [*moved, "routers follow"] if self.apply_traffic_split(deployment).changed else moved
 
     def _clear_away(self, deployment: Deployment) -> Sequence[str]:
         tools = self._at_hand()
@@ -238,13 +255,10 @@ def _serving(deployment: Deployment) -> Sequence[Revision]:
 
 
 def _check_revision(target: Target) -> None:
-    revision, options = target.revision, target.options
-    if not revision.image_digest:
-        raise VerbFailed(f"revision {revision.id!r} records no image digest; resolve its image first")
-    if options.publish_address and not options.publish_port and target.workload.kind is not WorkloadKind.PROJECT:
-        raise VerbFailed(
-            "a free publish_port is for workloads of kind project; give one, or leave publish_address out"
-        )
+    if not target.revision.image_digest:
+        raise VerbFailed(f"revision {target.revision.id!r} records no image digest; resolve its image first")
+    if target.workload.kind is not WorkloadKind.PROJECT:
+        raise VerbFailed(f"workload {target.workload.id!r} is a {target.workload.kind}; `image` deploys projects")
 
 
 def _done(target: Target, changed: bool, checks: Mapping[str, str] | None = None) -> Done:

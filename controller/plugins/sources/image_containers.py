@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from controller.plugins.contract import (
+    ContainerRow,
     ContainerSeen,
     Deployment,
     EngineError,
@@ -104,6 +106,22 @@ def bring_up(tools: EngineTools, target: Target, timing: Timing, *, all_or_none:
         raise
     _bind_rows(tools, target, of_this(tools, target))
     return not plan.empty or bool(displaced), checks
+
+
+def rebind(tools: EngineTools, target: Target, rows: Sequence[ContainerRow]) -> list[str]:
+    """Bring the rows of running containers up to date that have other addresses than were written down."""
+    known = {each.container_id: each.extra_json for each in rows}
+    running = [each for each in of_this(tools, target) if each.state == "running"]
+    moved = [each for each in running if _addresses_in(known.get(each.id, "")) != dict(each.addresses)]
+    _bind_rows(tools, target, moved)
+    return [f"{each.name} has another address" for each in moved]
+
+
+def _addresses_in(extra: str) -> object:
+    try:
+        return json.loads(extra).get("addresses")
+    except (ValueError, AttributeError):
+        return None
 
 
 def stop_all(tools: EngineTools, containers: Iterable[ContainerSeen]) -> dict[str, str]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.plugins.contract import (
-    Assignment,
+    ContainerRow,
     ContainerSeen,
     ContainerSpec,
     Deployment,
     HealthSpec,
     Revision,
+    RevisionState,
     VolumeSpec,
     Workload,
     parse_config,
@@ -198,26 +199,31 @@ def blocks_of(deployment: Deployment, prefix: str) -> list[dict[str, Any]]:
     for entry in deployment.split.entries:
         revision = deployment.revisions.get(entry.revision_id)
         targets = targets_of(deployment, revision, prefix) if revision is not None else []
-        blocks.append({"revision_id": entry.revision_id, "weight": entry.weight, "targets": targets})
+        draining = revision is not None and revision.state is RevisionState.DRAINING
+        blocks.append(
+            {"revision_id": entry.revision_id, "weight": entry.weight, "targets": targets, "draining": draining}
+        )
     return blocks
 
 
 def targets_of(deployment: Deployment, revision: Revision, prefix: str) -> list[dict[str, Any]]:
-    """Where a router reaches a revision: the published ports, or else the containers' names on their network.
+    """Where a router reaches a revision: at the published ports, or else at the containers' own addresses.
 
-    A published port that was chosen by the engine is known once the index has it, and left out until then.
+    Both are known from the rows, and left out where they are not: an address never is a name (T3).
     """
     options = options_of(revision.config)
     if options.port is None:
         return []
     names = [f"{base_name(deployment.workload, revision, prefix)}-{n}" for n in range(1, options.replicas + 1)]
+    there = {each.name: each for each in deployment.rows if each.stage_id == revision.id}
+    rows = [there[each] for each in names if each in there]
     if options.publish_address is None:
-        return [{"address": each, "port": options.port} for each in names]
+        addresses = (_own_address(each, options.networks) for each in rows)
+        return [{"address": each, "port": options.port} for each in addresses if each]
     address = _reachable(options.publish_address)
     if options.publish_port:
         return [{"address": address, "port": options.publish_port}]
-    rows = {each.name: each for each in deployment.rows if each.revision == revision.id}
-    public = (_public_port(rows[each], options.port) for each in names if each in rows)
+    public = (_public_port(each, options.port) for each in rows)
     return [{"address": address, "port": each} for each in public if each]
 
 
@@ -225,7 +231,17 @@ def _reachable(address: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
 
 
-def _public_port(row: Assignment, private: int) -> int:
+def _own_address(row: ContainerRow, networks: Sequence[str]) -> str:
+    """A container's address in its first network, as the verb that started it wrote it down."""
+    try:
+        addresses = dict(json.loads(row.extra_json).get("addresses", {}))
+    except (ValueError, TypeError, AttributeError):
+        return ""
+    first = (addresses.get(each, "") for each in (*networks, *addresses))
+    return next((str(each) for each in first if each), "")
+
+
+def _public_port(row: ContainerRow, private: int) -> int:
     try:
         ports = json.loads(row.ports)
         return next((int(each["public"]) for each in ports if each["private"] == private and each["public"]), 0)

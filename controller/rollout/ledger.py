@@ -1,0 +1,71 @@
+"""What is stored of a workload's rollout, as a walk reads and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from controller.rollout.deployer import Deployment, Revision, SplitEntry
+from store.database import Database
+from store.index import list_containers
+from store.revisions import move_revision
+from store.rollout_records import RevisionState
+from store.splits import deployment_of, set_split
+
+
+def read_deployment(database: Database, workload_id: str, host: str) -> Deployment:
+    """A workload, its revisions and its split, of one moment, and its rows of this host's index.
+
+    :raises NotFound: no such workload, or it is declared for another host.
+    :raises StoreError: the store cannot be read.
+    """
+    workload, revisions, split = deployment_of(database, workload_id, host)
+    return Deployment(
+        workload, revisions, split, host, tuple(list_containers(database, host=host, workload_id=workload_id))
+    )
+
+
+class StoreLedger:
+    """The :class:`~controller.rollout.walker.Ledger` of one workload, in the store."""
+
+    def __init__(self, database: Database, workload_id: str, host: str, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._workload_id = workload_id
+        self._host = host
+        self._now = now
+
+    def read(self) -> Deployment:
+        """The workload, its revisions and its split, of one moment.
+
+        :raises NotFound: no such workload, or it is declared for another host.
+        :raises StoreError: the store cannot be read.
+        """
+        return read_deployment(self._database, self._workload_id, self._host)
+
+    def move(
+        self, revision: Revision, wanted: RevisionState, detail: str = "", checks: Mapping[str, str] | None = None
+    ) -> None:
+        """Move a revision on, if its state is still the one that was seen.
+
+        :raises IllegalTransition: no edge leads there.
+        :raises RevisionConflict: somebody else moved it, or a split references it.
+        :raises StoreError: the store cannot be written.
+        """
+        move_revision(
+            self._database,
+            self._workload_id,
+            revision.id,
+            wanted,
+            self._now(),
+            seen=revision.state,
+            detail=detail,
+            checks=checks or {},
+        )
+
+    def set_split(self, entries: Sequence[SplitEntry]) -> None:
+        """Store a split.
+
+        :raises RevisionConflict: a revision that would get traffic is not ready.
+        :raises StoreError: the store cannot be written.
+        """
+        set_split(self._database, self._workload_id, entries, self._now())

@@ -1,0 +1,91 @@
+"""A runtime config in the words of Traefik's HTTP provider, versions 3.x (T5). Pure.
+
+Fields as in Traefik's reference of the dynamic configuration: routers with rule and priority, services that are
+``weighted`` over services that are ``loadBalancer``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from controller.rollout.faces import normal_path
+from controller.rollout.routers.document import Block, Face, RoutedWorkload, RouterDocument
+from controller.rollout.routers.routing import cookie_name, routable, shares, short_name
+
+_EXACT_HOST = 1_000_000
+"""Priority of a host's own name over ``*.name``; below it come the lengths of hosts, then of paths."""
+_PER_HOST_CHARACTER = 2_000
+
+
+def render_traefik(document: RouterDocument, quarantined: Collection[str]) -> dict[str, Any]:
+    """The dynamic configuration. Nothing to serve is an empty object: Traefik refuses empty maps.
+
+    A workload in quarantine keeps its faces and has a service without servers, which Traefik answers with 503. A
+    service of weight 0 is listed, but Traefik leaves it out of its pool: a session on it is chosen anew.
+    """
+    routers: dict[str, Any] = {}
+    services: dict[str, Any] = {}
+    for workload in document.workloads:
+        for index, face in enumerate(workload.faces):
+            routers[f"{short_name(workload.id)}-{index}"] = {
+                "rule": _rule(face),
+                "priority": _priority(face),
+                "service": short_name(workload.id),
+            }
+        if workload.faces:
+            services |= _services(workload, quarantined=workload.id in quarantined)
+    return {"http": {"routers": routers, "services": services}} if routers else {}
+
+
+def _rule(face: Face) -> str:
+    """On segment boundaries, which ``PathPrefix`` alone does not keep: it would take ``/apis`` for ``/api``."""
+    host = f"Host(`{face.host}`)"
+    if face.host.startswith("*."):
+        host = f"HostRegexp(`^.+{re.escape(face.host[1:])}$`)"
+    prefix = normal_path(face.path)
+    return f"{host} && (Path(`{prefix}`) || PathPrefix(`{prefix}/`))" if prefix else host
+
+
+def _priority(face: Face) -> int:
+    own = 0 if face.host.startswith("*.") else _EXACT_HOST
+    return own + _PER_HOST_CHARACTER * len(face.host) + len(normal_path(face.path)) + 1
+
+
+def _services(workload: RoutedWorkload, *, quarantined: bool) -> Iterator[tuple[str, Any]]:
+    short = short_name(workload.id)
+    there = [each for each in workload.blocks if routable(each)]
+    weights = {each.block.revision_id: each.weight for each in shares(workload)}
+    if quarantined or not weights:
+        yield short, {"loadBalancer": {"passHostHeader": True}}
+        return
+    yield (
+        short,
+        {
+            "weighted": {
+                "services": [
+                    {"name": _service_name(workload, each), "weight": weights.get(each.revision_id, 0)}
+                    for each in there
+                ],
+                "sticky": {"cookie": _cookie(workload)},
+            }
+        },
+    )
+    for block in there:
+        servers = [{"url": f"http://{_authority(each.address)}:{each.port}"} for each in block.targets]
+        yield _service_name(workload, block), {"loadBalancer": {"servers": servers, "passHostHeader": True}}
+
+
+def _cookie(workload: RoutedWorkload) -> dict[str, Any]:
+    """Traefik chooses the cookie's value itself, so that the epoch is in its name: another one voids all of them."""
+    name = f"{cookie_name(workload.id)}_{workload.stickiness_epoch}"
+    return {"name": name, "httpOnly": True, "sameSite": "lax"}
+
+
+def _service_name(workload: RoutedWorkload, block: Block) -> str:
+    return f"{short_name(workload.id)}-{short_name(block.revision_id)}"
+
+
+def _authority(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
