@@ -53,9 +53,9 @@ from controller.plugins.sources.image_plan import (
 )
 from controller.plugins.sources.image_ready import Timing
 from controller.plugins.sources.image_reference import credentials_for
+from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell
 
 _BUSY_SECONDS = 5.0
-_UNDER_WAY = (RevisionState.STAGED, RevisionState.WARMING, RevisionState.DRAINING)
 
 
 class ImageSource:
@@ -154,17 +154,17 @@ class ImageSource:
             deployment = tools.deployment(workload)
             if deployment is None or not deployment.revisions:
                 return Outcome(Result.DRIFT, "nothing is deployed yet")
-            ready = _serving(deployment)
+            ready = serving(deployment)
             if not ready:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
             repaired = [why for each in ready for why in self._repair(deployment, each)]
             repaired += self._clear_away(deployment)
             repaired += self._lead_there(workload, ready)
             drifts = [] if any(options_of(each.config) == declared for each in ready) else ["deploy the declaration"]
-            drifts += self._unwell(deployment, ready)
+            drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
         finally:
             turn.release()
-        return _outcome(repaired, drifts)
+        return outcome_of(repaired, drifts)
 
     def _stage(self, target: Target) -> Done:
         tools, reference = self._at_hand(), pinned(target.revision)
@@ -217,13 +217,6 @@ class ImageSource:
             self._archive(Target.of(deployment, each))
         return [f"containers of archived revision {each.sequence} are removed" for each in left]
 
-    def _unwell(self, deployment: Deployment, ready: Sequence[Revision]) -> Sequence[str]:
-        tools = self._at_hand()
-        there = of_workload(tools, deployment.workload)
-        serving = [each for revision in ready for each in of_revision(there, revision, tools.prefix)]
-        left = [f"{each.name} is {each.state}" for each in serving if each.state != "running"]
-        return left + [f"{each.name} is unhealthy" for each in serving if each.health == "unhealthy"]
-
     def _at_hand(self) -> EngineTools:
         if self._tools is None:
             raise VerbFailed("this process gives sources no engine to act on; ask a running controller")
@@ -246,14 +239,6 @@ def _told() -> Iterator[None]:
         raise VerbFailed(str(error), {"engine": f"{type(error).__name__}: {error}"}) from error
 
 
-def _serving(deployment: Deployment) -> Sequence[Revision]:
-    """The revisions to look after; none while a deploy is under way, whose containers are its own business."""
-    states = [each.state for each in deployment.revisions.values()]
-    ready = [each for each in deployment.revisions.values() if each.state is RevisionState.READY]
-    one_alone = any(options_of(each.config).strategy == "recreate" for each in ready)
-    return [] if set(states) & set(_UNDER_WAY) or (one_alone and len(ready) > 1) else ready
-
-
 def _check_revision(target: Target) -> None:
     if not target.revision.image_digest:
         raise VerbFailed(f"revision {target.revision.id!r} records no image digest; resolve its image first")
@@ -265,9 +250,3 @@ def _done(target: Target, changed: bool, checks: Mapping[str, str] | None = None
     said = checks or {}
     message = "; ".join(f"{name} {what}" for name, what in said.items())
     return Done(target.workload.id, target.revision.id, changed, message, said)
-
-
-def _outcome(repaired: Sequence[str], drifts: Sequence[str]) -> Outcome:
-    if repaired:
-        return Outcome(Result.REPAIRED, "; ".join([*repaired, *drifts]))
-    return Outcome(Result.DRIFT, "; ".join(drifts)) if drifts else Outcome(Result.IN_SYNC)
