@@ -49,6 +49,7 @@ def router(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: agent.stop())
         with _alone(proxy.folder):
+            proxy.check_program()
             log.info("router starts", file=str(file), listen=options.listen, folder=str(proxy.folder))
             try:
                 agent.run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from controller.rollout.deployer import Deployment, Revision, SplitEntry
+from controller.rollout.deployer import Deployment, Revision, SplitEntry, TrafficSplit
 from store.database import Database
 from store.index import list_containers
 from store.revisions import move_revision
@@ -62,10 +62,12 @@ class StoreLedger:
             checks=checks or {},
         )
 
-    def set_split(self, entries: Sequence[SplitEntry]) -> None:
-        """Store a split.
+    def set_split(self, entries: Sequence[SplitEntry], seen: TrafficSplit | None) -> None:
+        """Store a split in place of the one that was seen.
 
+        :raises SplitGenerationConflict: somebody else set another one since.
         :raises RevisionConflict: a revision that would get traffic is not ready.
         :raises StoreError: the store cannot be written.
         """
-        set_split(self._database, self._workload_id, entries, self._now())
+        expected = seen.generation if seen is not None else None
+        set_split(self._database, self._workload_id, entries, self._now(), expected_generation=expected)

@@ -48,8 +48,11 @@ class Ledger(Protocol):
         :raises RevisionConflict: somebody else moved it, or a split references it.
         """
 
-    def set_split(self, entries: Sequence[SplitEntry]) -> None:
-        """Store a split."""
+    def set_split(self, entries: Sequence[SplitEntry], seen: TrafficSplit | None) -> None:
+        """Store a split in place of the one that was seen.
+
+        :raises SplitConflict: somebody else set another one since.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class Walk:
 
         :raises RevisionNotFound: the target is not a revision of the workload.
         :raises RevisionConflict: somebody else deploys the same workload.
+        :raises SplitConflict: somebody else set its split; walk again, from what is there now.
         :raises StoreError: the store failed; walk again.
         """
         steps: list[Step] = []
@@ -172,7 +176,7 @@ class Walk:
         return self._ledger.read().revisions[revision.id]
 
     def _shift(self, step: Shift, before: Deployment) -> None:
-        self._ledger.set_split(step.entries)
+        self._ledger.set_split(step.entries, before.split)
         after = self._ledger.read()
         target = after.revisions[self._target_id]
         back = without(before.split.entries, target.id) if before.split is not None else ()
@@ -223,7 +227,7 @@ class Walk:
     def _give_up(self, failed: _StepFailed) -> None:
         """Traffic goes back to who served before, and the revision is marked. A first one leaves nobody to serve."""
         if failed.back:
-            self._ledger.set_split(failed.back)
+            self._ledger.set_split(failed.back, self._ledger.read().split)
         if failed.revision is not None:
             current = self._ledger.read().revisions[failed.revision.id]
             self._ledger.move(current, S.FAILED, failed.detail, failed.checks)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from controller.errors import IllegalTransition, RevisionConflict
-from controller.rollout.chain import Course
+from controller.errors import IllegalTransition, RevisionConflict, SplitConflict
+from controller.rollout.chain import Course, Shift, Step
 from controller.rollout.ledger import StoreLedger
 from controller.rollout.walker import Walk
 from store.database import Database
 from store.revisions import create_revision, list_revisions
 from store.rollout_records import RevisionState, SplitEntry
-from store.splits import get_split
+from store.splits import get_split, set_split
 from store.workloads import apply_workloads
 from tests.builders import HOST, NOW
 from tests.unit.rollouts import SHOP, Killed, MemoryDeployer
@@ -75,4 +75,21 @@ def test_the_ledger_refuses_what_the_store_refuses(ledger: StoreLedger) -> None:
     with pytest.raises(RevisionConflict):
         ledger.move(seen, RevisionState.STAGED)
     with pytest.raises(RevisionConflict):
-        ledger.set_split([SplitEntry("shop-1", 10_000)])
+        ledger.set_split([SplitEntry("shop-1", 10_000)], None)
+
+
+def test_a_split_that_somebody_else_set_is_not_overwritten(database: Database, ledger: StoreLedger) -> None:
+    """L2, T1: an operator's change in the middle of a walk ends it, and the next walk goes on from there."""
+    deployer = MemoryDeployer()
+    assert Walk(ledger, deployer, "shop-1").walk().arrived
+    rivals = iter([True, False, False, False, False])
+
+    def told(step: Step) -> None:
+        if isinstance(step, Shift) and next(rivals):
+            set_split(database, SHOP.id, [SplitEntry("shop-1", 10_000)], NOW)
+
+    with pytest.raises(SplitConflict, match="expected generation 0, current is 1"):
+        Walk(ledger, deployer, "shop-2", CANARY, told=told).walk()
+    assert deployer.weights == {"shop-1": 10_000}
+    assert Walk(ledger, deployer, "shop-2", CANARY, told=told).walk().arrived
+    assert deployer.weights == {"shop-2": 10_000}

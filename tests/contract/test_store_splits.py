@@ -299,15 +299,18 @@ def test_of_writers_with_the_same_generation_one_wins(database: Database) -> Non
 
 def test_of_first_splits_with_one_key_all_are_one(database: Database) -> None:
     """T1: a request that is sent four times at once is carried out once."""
-    shop(database, S.READY)
+    for name in ("a", "b", "c", "d", "e", "f"):
+        declare(database, name)
+        revision(database, name)
 
-    def write(_number: int) -> TrafficSplit:
-        return set_split(database, "shop", entries(10_000), NOW, idempotency_key="k")
+        def write(_number: int, workload_id: str = name) -> TrafficSplit:
+            wanted = entries(10_000, of=workload_id)
+            return set_split(database, workload_id, wanted, NOW, idempotency_key="k")
 
-    with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(write, range(4)))
-    assert made == [get_split(database, "shop")] * 4
-    assert made[0].generation == 0
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(write, range(4)))
+        assert made == [get_split(database, name)] * 4
+        assert made[0].generation == 0
 
 
 def test_no_split_outruns_a_revision_that_leaves(database: Database) -> None:

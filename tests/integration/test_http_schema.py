@@ -68,8 +68,8 @@ def test_no_request_finds_what_is_not_described(controller: Controller) -> None:
 
 
 def _modes(operation: Any) -> list[schemathesis.GenerationMode]:
-    """Valid requests, and invalid ones where there is anything to be wrong about (an id may be any text)."""
-    given = (operation.query, operation.headers, operation.body)
+    """Valid requests, and invalid ones where anything can be wrong (an id or a header may be any text)."""
+    given = (operation.query, operation.body)
     negative = [schemathesis.GenerationMode.NEGATIVE] if any(list(each) for each in given) else []
     return [schemathesis.GenerationMode.POSITIVE, *negative]
 

@@ -353,8 +353,21 @@ def test_a_port_that_is_taken_is_told(make_site: Callable[..., Site]) -> None:
 def test_nginx_that_is_missing_is_told(site: Site) -> None:
     """T5: and what to install."""
     router = NginxRouter(site.folder, site.options, monotonic, program="nginx-that-is-missing")
-    with pytest.raises(RouterFailed, match="is not installed"):
-        router.apply(load_document(json.dumps(document()), HOST)[0], ())
+    site.folder.mkdir()
+    for attempt in (router.check_program, lambda: router.apply(load_document(json.dumps(document()), HOST)[0], ())):
+        with pytest.raises(RouterFailed, match=r"is not installed; install nginx 1\.19\.5 or later"):
+            attempt()
+
+
+def test_nginx_that_is_too_old_is_told(site: Site) -> None:
+    """T5: before it fails in a way that nobody understands; the real one is new enough."""
+    site.folder.mkdir()
+    site.router.check_program()
+    old = site.folder / "old-nginx"
+    old.write_text("#!/bin/sh\necho 'nginx version: nginx/1.18.0 (Ubuntu)' >&2\n")
+    old.chmod(0o755)
+    with pytest.raises(RouterFailed, match=r"nginx/1\.18\.0 \(Ubuntu\) is too old"):
+        NginxRouter(site.folder, site.options, monotonic, program=str(old)).check_program()
 
 
 def test_a_folder_that_workers_cannot_enter_is_told(site: Site) -> None:
@@ -467,6 +480,17 @@ def test_many_workloads_with_the_longest_names(site: Site) -> None:
     ]
     site.serve(*many, site.shop({"a": 10_000}))
     assert site.visitor().get().name == "a"
+
+
+def test_workloads_that_differ_in_case_alone(site: Site) -> None:
+    """T4, T5: each has its own revisions, and its own sessions."""
+    for name in ("shop", "Shop"):
+        site.backend(name)
+    faces = {"shop": "shop.example/", "Shop": "shop.example/x"}
+    site.serve(*(workload(name, [face], [site.block(name, 10_000)]) for name, face in faces.items()))
+    told = [site.visitor().get(path) for path in ("/", "/x")]
+    assert [each.name for each in told] == ["shop", "Shop"]
+    assert len({each.cookie.partition("=")[0] for each in told}) == 2
 
 
 def test_nothing_declared_is_not_found(site: Site) -> None:

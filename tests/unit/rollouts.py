@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from controller.errors import RevisionConflict
+from controller.errors import RevisionConflict, SplitConflict
 from controller.rollout.deployer import Applied, Deployment, Done, RuntimeConfig, revision_of, split_of
 from store.records import Workload, WorkloadKind
 from store.rollout_records import Revision, RevisionState, SplitEntry, TrafficSplit, check_edge, check_entries
@@ -48,9 +48,11 @@ class MemoryLedger:
             raise RevisionConflict(f"revision {revision.id!r} is in the split")
         self.revisions[revision.id] = replace(current, state=wanted, detail=detail, checks=checks or {})
 
-    def set_split(self, entries: Sequence[SplitEntry]) -> None:
+    def set_split(self, entries: Sequence[SplitEntry], seen: TrafficSplit | None) -> None:
         """See `Ledger`."""
         self.at_write()
+        if seen != self.split:
+            raise SplitConflict("another split was set")
         check_entries("shop", entries)
         unready = [each for each in _ids(entries) if self.revisions[each].state is not RevisionState.READY]
         if unready:

@@ -56,7 +56,6 @@ TARGET = "workloads.0.blocks.0.targets.0"
         ("more", 1, "more"),
         ("workloads", {}, "workloads"),
         ("workloads.1.id", "shop", "workload 'shop' stands twice"),
-        ("workloads.1.id", "SHOP", "workload 'shop' stands twice"),
         ("workloads.0.id", "a b", "workloads.0.id"),
         ("workloads.0.id", "shop\n", "workloads.0.id"),
         ("workloads.0.stickiness_epoch", -1, "stickiness_epoch"),
@@ -133,6 +132,12 @@ def test_what_is_no_document_is_refused(text: str) -> None:
     """T3: whatever was written there."""
     with pytest.raises(RuntimeConfigInvalid):
         load_document(text, HOST)
+
+
+def test_names_of_workloads_may_differ_in_case_alone() -> None:
+    """T3: as they may in the store."""
+    found, _ = load_document(json.dumps(changed("workloads.1.id", "SHOP")), HOST)
+    assert [each.id for each in found.workloads] == ["shop", "SHOP"]
 
 
 def test_a_missing_reference_sets_its_workload_aside() -> None:
@@ -219,6 +224,12 @@ def _directives(configuration: str) -> list[tuple[list[str], str]]:
 
 def _shape(directives: list[tuple[list[str], str]]) -> list[tuple[int, str]]:
     return [(len(tokens), end) for tokens, end in directives]
+
+
+@pytest.mark.parametrize("character", [*"\"'`\\{}$;#?%<>|^* \t\r\n\0\x7f\x85\u2028\u202e", "\ud800"], ids=ascii)
+def test_no_path_has_a_character_of_a_configuration_language(character: str) -> None:
+    """T3: quoting would do, and is done as well."""
+    assert "has the character" in path_problem(f"/a{character}b")
 
 
 @given(st.text())

@@ -43,7 +43,7 @@ def _address(text: str) -> str:
     return str(address)
 
 
-# In cookies and in names of upstreams; compared without regard to case, since nginx's map does so.
+# In comments and cookies. Revisions are compared without regard to case, since nginx's map does so.
 Name = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:@-]{0,199}\z")]
 Counter64 = Annotated[int, Field(ge=0, le=_LARGEST_COUNTER)]
 
@@ -134,7 +134,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _problems(document: RouterDocument, host: str) -> Iterator[str]:
     if document.host != host:
         yield f"it is for host {document.host!r}, this is {host!r}"
-    for name in _twice(each.id.lower() for each in document.workloads):
+    for name in _twice(each.id for each in document.workloads):
         yield f"workload {name!r} stands twice"
     for face in _twice((face.host, face.path) for each in document.workloads for face in each.faces):
         yield f"face {face[0]}{face[1]} stands twice"

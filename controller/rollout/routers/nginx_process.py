@@ -7,6 +7,7 @@ by its pid file and goes on with it. Renders nothing itself, and knows no docume
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import stat
@@ -23,6 +24,7 @@ from controller.rollout.routers.document import RouterDocument
 from controller.rollout.routers.nginx import BRAND_PATH, NginxOptions, brand_of, render_nginx
 from controller.rollout.routers.nginx_members import master_of, takes_connections, workers_of, workers_without_master
 
+OLDEST_VERSION = (1, 19, 5)
 COMMAND_SECONDS = 30.0
 IN_FORCE_SECONDS = 20.0
 QUICK_STOP_SECONDS = 5.0
@@ -72,6 +74,16 @@ class NginxRouter:
     def pid(self) -> int | None:
         """The master process, if it is alive."""
         return master_of(self._folder)
+
+    def check_program(self) -> None:
+        """See that nginx is there, before anything is promised.
+
+        :raises RouterFailed: it is not installed, or older than 1.19.5, which cannot be told where to log at once.
+        """
+        told = self._run("-v", refused="nginx does not tell its version")
+        version = tuple(map(int, re.findall(r"\d+", told.partition("/")[2])[:3]))
+        if version < OLDEST_VERSION:
+            raise RouterFailed(f"{told.strip()} is too old; install nginx {_dotted(OLDEST_VERSION)} or later")
 
     def apply(self, document: RouterDocument, quarantined: Collection[str]) -> bool:
         """Bring nginx to this document; returns once no other configuration takes new connections.
@@ -147,15 +159,17 @@ class NginxRouter:
         candidate = self._folder / "nginx.conf.new"
         replace_file(candidate, text, durable=False)
         try:
-            self._run("-t", "-q", "-c", candidate.name, refused="nginx refuses the configuration")
+            self._nginx("-t", "-q", "-c", candidate.name, refused="nginx refuses the configuration")
         finally:
             candidate.unlink()
 
-    def _run(self, *arguments: str, refused: str) -> None:
-        command = [self._program, "-p", f"{self._folder}/", "-e", "error.log", *arguments]
+    def _nginx(self, *arguments: str, refused: str) -> None:
+        self._run("-p", f"{self._folder}/", "-e", "error.log", *arguments, refused=refused)
+
+    def _run(self, *arguments: str, refused: str) -> str:
         try:
             done = subprocess.run(
-                command,
+                [self._program, *arguments],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -163,11 +177,15 @@ class NginxRouter:
                 check=False,
             )
         except FileNotFoundError as error:
-            raise RouterFailed(f"{self._program} is not installed; install nginx 1.19.5 or later") from error
+            raise RouterFailed(
+                f"{self._program} is not installed; install nginx {_dotted(OLDEST_VERSION)} or later"
+            ) from error
         except subprocess.TimeoutExpired as error:
             raise RouterFailed(f"{self._program} did not end within {COMMAND_SECONDS:g} s") from error
+        told = done.stderr.decode(errors="replace")
         if done.returncode != 0:
-            raise RouterFailed(f"{refused}: {done.stderr.decode(errors='replace').strip()[-_LAST_WORDS_BYTES:]}")
+            raise RouterFailed(f"{refused}: {told.strip()[-_LAST_WORDS_BYTES:]}")
+        return told
 
     def _start(self, brand: str) -> None:
         # What a killed master left behind holds on to our addresses; workers finish what they are at.
@@ -175,7 +193,7 @@ class NginxRouter:
             _signal(each, signal.SIGQUIT)
         self._wait(lambda: not any(map(takes_connections, workers_without_master(self._folder))), QUICK_STOP_SECONDS)
         (self._folder / "status.sock").unlink(missing_ok=True)
-        self._run("-c", self._conf.name, refused="nginx does not start")
+        self._nginx("-c", self._conf.name, refused="nginx does not start")
         self._until(lambda: self.pid is not None and self.answers() == brand)
 
     def _reload(self, pid: int, brand: str) -> None:
@@ -203,6 +221,10 @@ class NginxRouter:
         except OSError as error:
             return str(error)
         return written[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _get(path: str, target: str) -> str:
