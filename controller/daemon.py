@@ -39,6 +39,7 @@ from controller.metrics import Metrics
 from controller.notify import Notifier
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
+from controller.rollout.equipment import equip
 from controller.settings import Settings
 from store.database import Database, open_database
 from store.revisions import count_revisions
@@ -123,6 +124,8 @@ class Daemon:
             observer=self.metrics.observe_request,
         )
         self.database = open_store(settings)
+        observe = self.metrics.observe_request
+        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe)
         self._revisions = count_revisions(self.database)
         self._http = HttpServer(*settings.address, self._build_app)
         self._control_token = secrets.token_urlsafe(32)
@@ -259,6 +262,7 @@ class Daemon:
 
     def _cancel(self) -> None:
         self._engine.cancel()
+        self._verbs.cancel()
         self.activations.current().converger.stop()
 
     def _build_watch(self) -> Watch:

@@ -12,7 +12,12 @@
     │   ├── EngineUnreachable        no connection, or it broke
     │   ├── EngineTimeout            no complete answer before the deadline
     │   ├── EngineAnswerInvalid      an answer that is not what the API promises
-    │   └── EngineCallCancelled      we stopped waiting, because we are stopping
+    │   ├── EngineCallCancelled      we stopped waiting, because we are stopping
+    │   ├── EngineNotFound           no such container, image or network
+    │   ├── EngineConflict           a name is taken, or a container is in use
+    │   ├── EngineActionFailed       it could not do what it was asked to do
+    │   ├── ImageUnavailable         the registry does not give the image
+    │   └── OwnContainer             it is the container that the controller runs in
     ├── PluginError                  a plugin, or what it said, is unusable
     │   ├── PluginUnknown            no plugin of this kind is installed
     │   └── PluginConfigInvalid      the plugin refuses its configuration
@@ -68,9 +73,12 @@ __all__ = [
     "BranchUnknown",
     "ConfigInvalid",
     "Conflict",
+    "EngineActionFailed",
     "EngineAnswerInvalid",
     "EngineCallCancelled",
+    "EngineConflict",
     "EngineError",
+    "EngineNotFound",
     "EngineRefused",
     "EngineTimeout",
     "EngineUnreachable",
@@ -78,6 +86,7 @@ __all__ = [
     "GenerationConflict",
     "GitFailed",
     "IllegalTransition",
+    "ImageUnavailable",
     "InvalidSplit",
     "LeaderUnreachable",
     "LeaseHeld",
@@ -85,6 +94,7 @@ __all__ = [
     "LockTimeout",
     "ManifestInvalid",
     "NotFound",
+    "OwnContainer",
     "PassSuperseded",
     "PluginConfigInvalid",
     "PluginError",
@@ -152,6 +162,26 @@ class EngineAnswerInvalid(EngineError):
 
 class EngineCallCancelled(EngineError):
     """The call was given up because the controller stops (R3)."""
+
+
+class EngineNotFound(EngineError):
+    """The engine has no such container, image or network."""
+
+
+class EngineConflict(EngineError):
+    """A name is taken, or a container is in a state that does not allow it."""
+
+
+class EngineActionFailed(EngineError):
+    """The engine could not do what it was asked to do; the text is its own."""
+
+
+class ImageUnavailable(EngineError):
+    """The registry does not give the image: it is down, has no such image, or wants other credentials."""
+
+
+class OwnContainer(EngineError):
+    """What was to be acted on is the container that the controller runs in (S5). Nothing was done."""
 
 
 class WatchFailed(TallydError):

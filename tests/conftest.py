@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Engine, OfferedEngine, PrivateEngine, PrivatePostgres, World
+from tests.harness import Engine, OfferedEngine, PrivateEngine, PrivatePostgres, PrivateRegistry, World
 
 OFFER = "TALLYD_TEST_DOCKER_HOST"
 
@@ -92,6 +92,19 @@ def own_postgres() -> Iterator[PrivatePostgres]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(params=[False], ids=["open"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PrivateRegistry]:
+    """An image registry of this test alone; parametrised with True it wants a password."""
+    directory = tmp_path / "registry"
+    directory.mkdir()
+    own = PrivateRegistry(directory, protected=request.param)
+    own.start()
+    try:
+        yield own
+    finally:
+        own.stop()
 
 
 @pytest.fixture

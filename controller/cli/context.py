@@ -20,6 +20,7 @@ from controller.errors import SchemaOutdated, TallydError, UsageError
 from controller.loop.lease import LeaseKeeper
 from controller.loop.tick import Activation
 from controller.plugins.registry import load_registry
+from controller.rollout.equipment import equip
 from controller.settings import Settings
 from controller.settings_sources import ConfigContent, LoadedSettings, load_settings
 from store.database import Database, open_database
@@ -121,11 +122,12 @@ class Invocation:
             keeper = LeaseKeeper(database, command_candidate(settings), CLOCK.monotonic)
             if writes:
                 register_host(database, settings, engine.endpoint.url, single_pass=True)
+            registry = load_registry()
+            verbs = equip(registry, settings, engine.endpoint, database)
             try:
-                yield first_activation(
-                    settings, database, engine, keeper.current, registry=load_registry(), clock=CLOCK
-                )
+                yield first_activation(settings, database, engine, keeper.current, registry=registry, clock=CLOCK)
             finally:
+                verbs.cancel()
                 keeper.stop()
 
 

@@ -2,8 +2,8 @@
 
 A source is level-triggered: `reconcile` sees what was declared and what is there, as often as the loop likes,
 and must be safe to repeat (S3). It returns an outcome, or raises :class:`Retry` or :class:`Terminal`; anything
-else that it raises is a failure and is repeated with back-off (R15). The deployer's verbs join this contract
-as a second protocol, so that a source which only reports need not implement them.
+else that it raises is a failure and is repeated with back-off (R15). A source that deploys is a `Deployer` as well,
+and one that acts on the engine is given :class:`EngineTools`; a source which only reports needs neither.
 """
 
 from __future__ import annotations
@@ -16,28 +16,65 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from controller.errors import PluginConfigInvalid
-from store.records import MISSING, Assignment, Workload, WorkloadKind
+from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
+from controller.errors import EngineError, PluginConfigInvalid, VerbFailed
+from controller.plugins.tools import ActingEngine, EngineTools, Equippable
+from controller.rollout.deployer import (
+    Applied,
+    Deployer,
+    Deployment,
+    Done,
+    Revision,
+    RuntimeConfig,
+    SplitEntry,
+    TrafficSplit,
+    revision_of,
+    split_of,
+)
+from store.records import MISSING, Assignment, ContainerRow, Workload, WorkloadKind
+from store.rollout_records import RevisionState
 
 __all__ = [
     "MISSING",
+    "ActingEngine",
+    "Applied",
     "Assignment",
+    "ContainerRow",
+    "ContainerSeen",
+    "ContainerSpec",
+    "Deployer",
+    "Deployment",
+    "Done",
+    "EngineError",
+    "EngineTools",
+    "Equippable",
+    "HealthSpec",
     "JsonSchema",
     "Outcome",
     "PluginConfigInvalid",
     "PublicFace",
+    "PublishedPort",
     "ReconcileRequest",
     "Result",
     "Retry",
+    "Revision",
+    "RevisionState",
+    "RuntimeConfig",
     "Source",
+    "SplitEntry",
     "Terminal",
+    "TrafficSplit",
     "Trigger",
     "TriggerEvent",
     "TriggerIntent",
+    "VerbFailed",
+    "VolumeSpec",
     "Workload",
     "WorkloadKind",
     "parse_config",
     "parse_faces",
+    "revision_of",
+    "split_of",
 ]
 
 JsonSchema = dict[str, Any]

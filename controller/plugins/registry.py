@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from controller.errors import PluginUnknown
-from controller.plugins.contract import Source, Trigger
+from controller.plugins.contract import EngineTools, Equippable, Source, Trigger
 
 SOURCES_GROUP = "tallyd.sources"
 TRIGGERS_GROUP = "tallyd.triggers"
@@ -46,6 +46,13 @@ def load_registry() -> Registry:
     sources = _load(SOURCES_GROUP, Source, broken)  # type: ignore[type-abstract]  # python/mypy#4717
     triggers = _load(TRIGGERS_GROUP, Trigger, broken)  # type: ignore[type-abstract]
     return Registry(sources, triggers, broken)
+
+
+def equip_sources(registry: Registry, tools: EngineTools) -> None:
+    """Give each source that acts its tools."""
+    for source in registry.sources.values():
+        if isinstance(source, Equippable):
+            source.equip(tools)
 
 
 def _load(group: str, protocol: type[P], broken: dict[str, str]) -> dict[str, P]:

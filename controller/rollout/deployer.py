@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from controller.errors import ForeignRevision, RevisionNotFound, SplitNotFound
-from store.records import Workload
+from store.records import ContainerRow, Workload
 from store.rollout_records import BASIS_POINTS, Revision, SplitEntry, TrafficSplit, check_entries
 
 __all__ = [
@@ -32,12 +32,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A workload as a verb sees it: all its revisions by id, and its split. Read once, before the verb."""
+    """A workload as a verb sees it: all its revisions by id, and its split. Read once, before the verb.
+
+    ``rows`` are its rows of this host's index, with what a deployer wrote into them: a router is told of it.
+    """
 
     workload: Workload
     revisions: Mapping[str, Revision]
     split: TrafficSplit | None
     host: str
+    rows: Sequence[ContainerRow] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,22 @@ from datetime import datetime
 
 from controller.rollout.deployer import Deployment, Revision, SplitEntry, TrafficSplit
 from store.database import Database
+from store.index import list_containers
 from store.revisions import move_revision
 from store.rollout_records import RevisionState
 from store.splits import deployment_of, set_split
+
+
+def read_deployment(database: Database, workload_id: str, host: str) -> Deployment:
+    """A workload, its revisions and its split, of one moment, and its rows of this host's index.
+
+    :raises NotFound: no such workload, or it is declared for another host.
+    :raises StoreError: the store cannot be read.
+    """
+    workload, revisions, split = deployment_of(database, workload_id, host)
+    return Deployment(
+        workload, revisions, split, host, tuple(list_containers(database, host=host, workload_id=workload_id))
+    )
 
 
 class StoreLedger:
@@ -27,8 +40,7 @@ class StoreLedger:
         :raises NotFound: no such workload, or it is declared for another host.
         :raises StoreError: the store cannot be read.
         """
-        workload, revisions, split = deployment_of(self._database, self._workload_id, self._host)
-        return Deployment(workload, revisions, split, self._host)
+        return read_deployment(self._database, self._workload_id, self._host)
 
     def move(
         self, revision: Revision, wanted: RevisionState, detail: str = "", checks: Mapping[str, str] | None = None

@@ -44,6 +44,7 @@ from controller.loop.status import LoopStatus
 from controller.metrics import IndexFigures, Metrics
 from controller.plugins.contract import PublicFace
 from controller.plugins.registry import load_registry
+from controller.plugins.sources.image_options import ImageOptions
 from controller.settings import Settings, default_database_url
 from controller.settings_sources import LoadedSettings, load_settings
 from store.database import Database
@@ -168,6 +169,17 @@ def test_every_option_of_a_built_in_plugin_is_documented_and_no_other() -> None:
             assert documented["source", kind] == list(source.config_schema().get("properties", {}))
     summary = table("docs/plugins.md", "Built-in plugins")
     assert {(row["Kind"].split()[0], codes(row["Kind"])[0]) for row in summary} == built_in
+
+
+def test_every_option_of_the_source_image_has_its_row_and_default() -> None:
+    """S2: the table of its page is its model."""
+    rows = table("docs/plugins.md", "The source `image`")
+    assert names(rows, "Option") == list(ImageOptions.model_fields)
+    for row in rows:
+        field = ImageOptions.model_fields[codes(row["Option"])[0]]
+        plain = row["Default"].startswith("none")
+        assert plain == (field.default is None or field.is_required())
+        assert plain or codes(row["Default"]) == [f"{field.default}"]
 
 
 # Metrics

@@ -13,6 +13,7 @@ from tests.harness.engine import PrivateEngine
 from tests.harness.images import BUSYBOX, LABELLED
 from tests.harness.offered import Engine, OfferedEngine
 from tests.harness.postgres import PrivatePostgres
+from tests.harness.registry import PrivateRegistry
 from tests.harness.waiting import wait_until
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "OfferedEngine",
     "PrivateEngine",
     "PrivatePostgres",
+    "PrivateRegistry",
     "World",
     "require",
     "wait_until",

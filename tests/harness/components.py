@@ -20,6 +20,7 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], str]] = {
     "chattr": (("chattr",), "e2fsprogs"),
     "faketime": (("faketime",), "faketime"),
     "git": (("git",), "git"),
+    "registry": (("docker-registry",), "docker-registry"),
     "nginx": (("nginx",), "nginx-light"),
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+
+from tests.harness import World
+from tests.integration.deploys import Deploys
 
 ENGINES = ("own_engine", "engine")
 
@@ -19,3 +22,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             if name in used:
                 report.sections.append((f"log of {name}", used[name].log()))
     return report
+
+
+@pytest.fixture
+def deploys(world: World, sqlite_url: str) -> Iterator[Deploys]:
+    """A workload of source `image`, with its containers on the shared engine."""
+    made = Deploys(world, sqlite_url)
+    try:
+        yield made
+    finally:
+        made.close()

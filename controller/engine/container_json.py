@@ -1,0 +1,95 @@
+"""Containers from and into Docker's JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort
+
+_NANOSECONDS = 1_000_000_000
+
+
+def wanted_json(spec: ContainerSpec) -> dict[str, Any]:
+    """What the engine is asked to create."""
+    host: dict[str, Any] = {
+        "RestartPolicy": {"Name": spec.restart},
+        "NanoCpus": spec.nano_cpus,
+        "Memory": spec.memory_bytes,
+        "Mounts": [
+            {"Type": "volume", "Source": each.name, "Target": each.target, "ReadOnly": each.read_only}
+            for each in spec.volumes
+        ],
+    }
+    said: dict[str, Any] = {
+        "Image": spec.image,
+        "Labels": dict(spec.labels),
+        "Env": [f"{name}={value}" for name, value in spec.environment.items()],
+        "StopTimeout": spec.stop_grace_seconds,
+        "HostConfig": host,
+    }
+    if spec.command:
+        said["Cmd"] = list(spec.command)
+    if spec.health is not None:
+        said["Healthcheck"] = _health(spec.health)
+    if spec.port is not None:
+        key = f"{spec.port}/tcp"
+        said["ExposedPorts"] = {key: {}}
+        if spec.publish_address is not None:
+            public = str(spec.publish_port) if spec.publish_port else ""
+            host["PortBindings"] = {key: [{"HostIp": spec.publish_address, "HostPort": public}]}
+    if spec.networks:
+        # More than one is understood from API 1.44 on only; the others are connected afterwards.
+        host["NetworkMode"] = spec.networks[0]
+        said["NetworkingConfig"] = {"EndpointsConfig": {spec.networks[0]: {}}}
+    return said
+
+
+def _health(health: HealthSpec) -> dict[str, Any]:
+    return {
+        "Test": list(health.test),
+        "Interval": int(health.interval_seconds * _NANOSECONDS),
+        "Timeout": int(health.timeout_seconds * _NANOSECONDS),
+        "StartPeriod": int(health.start_period_seconds * _NANOSECONDS),
+        "Retries": health.retries,
+    }
+
+
+def seen_of(said: Mapping[str, Any]) -> ContainerSeen:
+    """A container as the engine inspects it; what is not there, or has another shape, counts as nothing."""
+    state, config = _part(said, "State"), _part(said, "Config")
+    network, host = _part(said, "NetworkSettings"), _part(said, "HostConfig")
+    networks = _part(network, "Networks")
+    health = str(_part(state, "Health").get("Status", ""))
+    return ContainerSeen(
+        id=str(said.get("Id", "")),
+        name=str(said.get("Name", "")).lstrip("/"),
+        image_ref=str(config.get("Image", "")),
+        image_id=str(said.get("Image", "")),
+        state=str(state.get("Status", "")),
+        health="" if health == "none" else health,
+        exit_code=int(state.get("ExitCode") or 0),
+        oom_killed=bool(state.get("OOMKilled")),
+        restarts=int(said.get("RestartCount") or 0),
+        labels={str(name): str(value) for name, value in _part(config, "Labels").items()},
+        addresses={str(name): str((each or {}).get("IPAddress", "")) for name, each in networks.items()},
+        ports=_ports(_part(network, "Ports")),
+        memory_bytes=int(host.get("Memory") or 0),
+        nano_cpus=int(host.get("NanoCpus") or 0),
+        stop_grace_seconds=int(config.get("StopTimeout") or 10),
+    )
+
+
+def _part(said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = said.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _ports(said: Mapping[str, Any]) -> tuple[PublishedPort, ...]:
+    found = []
+    for key, bindings in said.items():
+        private, _, protocol = key.partition("/")
+        for each in bindings or [{}]:
+            public = int(each.get("HostPort") or 0)
+            found.append(PublishedPort(int(private), protocol, str(each.get("HostIp", "")), public))
+    return tuple(sorted(found, key=lambda port: (port.private, port.protocol, port.address, port.public)))

@@ -1,0 +1,252 @@
+"""`image`: containers made of one image, in as many replicas as wanted, brought up beside the old ones or after them.
+
+Every verb looks at what is there and does only what is missing, so it may be repeated and may follow a kill (D7). Of
+one workload one verb runs at a time; `reconcile` does not wait for its turn.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from controller.plugins.contract import (
+    Applied,
+    Deployment,
+    Done,
+    EngineError,
+    EngineTools,
+    JsonSchema,
+    Outcome,
+    ReconcileRequest,
+    Result,
+    Retry,
+    Revision,
+    RevisionState,
+    RuntimeConfig,
+    VerbFailed,
+    Workload,
+    WorkloadKind,
+    revision_of,
+    split_of,
+)
+from controller.plugins.sources.image_containers import (
+    RUNNING,
+    Target,
+    bring_up,
+    image_at_hand,
+    of_this,
+    of_workload,
+    plan_for,
+    rebind,
+    remove_all,
+    stop_all,
+)
+from controller.plugins.sources.image_options import ImageOptions
+from controller.plugins.sources.image_plan import (
+    blocks_of,
+    of_revision,
+    options_of,
+    pinned,
+)
+from controller.plugins.sources.image_ready import Timing
+from controller.plugins.sources.image_reference import credentials_for
+from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell
+
+_BUSY_SECONDS = 5.0
+
+
+class ImageSource:
+    """Deploys an image on this host's engine. Given its tools by :meth:`equip`."""
+
+    kind = "image"
+
+    def __init__(self) -> None:
+        self._tools: EngineTools | None = None
+        self._lock = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
+        self._timing = Timing(time.monotonic, threading.Event().wait)
+
+    def equip(self, tools: EngineTools) -> None:
+        """Take the tools."""
+        self._tools = tools
+
+    def validate(self, config: Mapping[str, Any]) -> None:
+        """Check the options."""
+        options_of(config)
+
+    def config_schema(self) -> JsonSchema:
+        """JSON Schema of the options."""
+        return ImageOptions.model_json_schema()
+
+    def resolve(self, config: Mapping[str, Any]) -> tuple[str, str]:
+        """Reference and digest of the declared image, asked of its registry now: what a new revision records.
+
+        :raises PluginConfigInvalid: the options are wrong.
+        :raises VerbFailed: the registry or the engine does not tell.
+        """
+        options = options_of(config)
+        given = options.image.partition("@")[2]
+        if given:
+            return options.image, given
+        with _told():
+            return options.image, self._at_hand().engine.resolve_image(
+                options.image, credentials_for(options.image, options.credentials_file)
+            )
+
+    def stage(self, deployment: Deployment, revision_id: str) -> Done:
+        """Have the image on the engine, by its digest."""
+        target = Target.of(deployment, revision_of(deployment, revision_id))
+        _check_revision(target)
+        with self._turn(target), _told():
+            return self._stage(target)
+
+    def warm(self, deployment: Deployment, revision_id: str) -> Done:
+        """Start the containers; returns when each answers, and stops them where one does not."""
+        target = Target.of(deployment, revision_of(deployment, revision_id))
+        with self._turn(target), _told():
+            changed, checks = bring_up(self._at_hand(), target, self._timing, all_or_none=True)
+        return _done(target, changed, checks)
+
+    def drain(self, deployment: Deployment, revision_id: str) -> Done:
+        """Leave sessions in flight their time, then stop the containers.
+
+        Nothing here counts connections, so the whole of ``drain_seconds`` passes.
+        """
+        target = Target.of(deployment, revision_of(deployment, revision_id))
+        tools = self._at_hand()
+        with self._turn(target), _told():
+            if not any(each.state in RUNNING for each in of_this(tools, target)):
+                return _done(target, False)
+            self._timing.pause(target.options.drain_seconds)
+            return _done(target, True, stop_all(tools, of_this(tools, target)))
+
+    def archive(self, deployment: Deployment, revision_id: str) -> Done:
+        """Remove the containers and their rows; the image stays, for who goes back to it."""
+        target = Target.of(deployment, revision_of(deployment, revision_id))
+        with self._turn(target), _told():
+            return self._archive(target)
+
+    def apply_traffic_split(self, deployment: Deployment) -> Applied:
+        """Hand the split to the routers; returns when they follow it."""
+        split = split_of(deployment)
+        runtime = self.report_runtime_config(deployment)
+        for block in runtime.blocks:
+            options = options_of(deployment.revisions[block["revision_id"]].config)
+            if block["weight"] > 0 and options.port is not None and not block["targets"]:
+                raise VerbFailed(f"revision {block['revision_id']!r} has no address yet; warm it first")
+        return Applied(deployment.workload.id, tuple(split.entries), self._at_hand().enforce(runtime))
+
+    def report_runtime_config(self, deployment: Deployment) -> RuntimeConfig:
+        """Where routers reach each revision of the split. Pure."""
+        return RuntimeConfig(deployment.workload.id, blocks_of(deployment, self._at_hand().prefix))
+
+    def reconcile(self, request: ReconcileRequest) -> Outcome:
+        """Have the revisions that serve up as they were declared, by the verbs; a new declaration is for a deploy."""
+        tools, workload = self._at_hand(), request.workload
+        declared = options_of(workload.source_config)
+        turn = self._turn_of(workload.id)
+        if not turn.acquire(blocking=False):
+            raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
+        try:
+            deployment = tools.deployment(workload)
+            if deployment is None or not deployment.revisions:
+                return Outcome(Result.DRIFT, "nothing is deployed yet")
+            ready = serving(deployment)
+            if not ready:
+                return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
+            repaired = [why for each in ready for why in self._repair(deployment, each)]
+            repaired += self._clear_away(deployment)
+            repaired += self._lead_there(workload, ready)
+            drifts = [] if any(options_of(each.config) == declared for each in ready) else ["deploy the declaration"]
+            drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
+        finally:
+            turn.release()
+        return outcome_of(repaired, drifts)
+
+    def _stage(self, target: Target) -> Done:
+        tools, reference = self._at_hand(), pinned(target.revision)
+        if found := image_at_hand(tools, target.revision):
+            return _done(target, False, {"image": f"{found} is here"})
+        tools.engine.pull_image(reference, credentials_for(target.options.image, target.options.credentials_file))
+        if not tools.engine.find_image(reference):
+            raise VerbFailed(
+                f"{reference} was pulled, and is not on the engine", {"image": "not there by its digest"}
+            )
+        return _done(target, True, {"image": f"{reference} was pulled"})
+
+    def _archive(self, target: Target) -> Done:
+        tools = self._at_hand()
+        containers = of_this(tools, target)
+        stop_all(tools, containers)
+        remove_all(tools, containers)
+        tools.drop_rows(target.workload, target.revision)
+        return _done(target, bool(containers), {each.name: "removed" for each in containers})
+
+    def _repair(self, deployment: Deployment, revision: Revision) -> Sequence[str]:
+        tools, target = self._at_hand(), Target.of(deployment, revision)
+        if not image_at_hand(tools, revision):
+            self._stage(target)
+        plan = plan_for(tools, target)
+        if not plan.empty:
+            bring_up(tools, target, self._timing, all_or_none=False)
+        return plan.why
+
+    def _lead_there(self, workload: Workload, ready: Sequence[Revision]) -> Sequence[str]:
+        """Containers that were started again may have other addresses."""
+        tools = self._at_hand()
+        deployment = tools.deployment(workload)
+        if deployment is None:
+            return []
+        moved = [
+            each for revision in ready for each in rebind(tools, Target.of(deployment, revision), deployment.rows)
+        ]
+        deployment = tools.deployment(workload)
+        if deployment is None or deployment.split is None:
+            return moved
+        return [*moved, "routers follow"] if self.apply_traffic_split(deployment).changed else moved
+
+    def _clear_away(self, deployment: Deployment) -> Sequence[str]:
+        tools = self._at_hand()
+        there = of_workload(tools, deployment.workload)
+        archived = [each for each in deployment.revisions.values() if each.state is RevisionState.ARCHIVED]
+        left = [each for each in archived if of_revision(there, each, tools.prefix)]
+        for each in left:
+            self._archive(Target.of(deployment, each))
+        return [f"containers of archived revision {each.sequence} are removed" for each in left]
+
+    def _at_hand(self) -> EngineTools:
+        if self._tools is None:
+            raise VerbFailed("this process gives sources no engine to act on; ask a running controller")
+        return self._tools
+
+    def _turn_of(self, workload_id: str) -> threading.Lock:
+        with self._lock:
+            return self._turns.setdefault(workload_id, threading.Lock())
+
+    def _turn(self, target: Target) -> threading.Lock:
+        return self._turn_of(target.workload.id)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """The engine's errors as what a verb may raise, with the engine's words among the checks (D4)."""
+    try:
+        yield
+    except EngineError as error:
+        raise VerbFailed(str(error), {"engine": f"{type(error).__name__}: {error}"}) from error
+
+
+def _check_revision(target: Target) -> None:
+    if not target.revision.image_digest:
+        raise VerbFailed(f"revision {target.revision.id!r} records no image digest; resolve its image first")
+    if target.workload.kind is not WorkloadKind.PROJECT:
+        raise VerbFailed(f"workload {target.workload.id!r} is a {target.workload.kind}; `image` deploys projects")
+
+
+def _done(target: Target, changed: bool, checks: Mapping[str, str] | None = None) -> Done:
+    said = checks or {}
+    message = "; ".join(f"{name} {what}" for name, what in said.items())
+    return Done(target.workload.id, target.revision.id, changed, message, said)

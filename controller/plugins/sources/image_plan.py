@@ -1,0 +1,249 @@
+"""What an image workload wants, and what is to be done to have it. Pure: no call of the engine is made here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from controller.plugins.contract import (
+    ContainerRow,
+    ContainerSeen,
+    ContainerSpec,
+    Deployment,
+    HealthSpec,
+    Revision,
+    RevisionState,
+    VolumeSpec,
+    Workload,
+    parse_config,
+)
+from controller.plugins.sources.image_options import ImageOptions, bytes_of, seconds_of
+from controller.plugins.sources.image_reference import repository_of
+
+_STARTABLE = ("created", "exited")
+_BEYOND_STARTING = ("dead", "removing")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Names of the labels on our containers, under the prefix. ``spec`` has the digest of what was asked for."""
+
+    prefix: str
+
+    @property
+    def workload_id(self) -> str:
+        """Whose it is."""
+        return f"{self.prefix}.workload.id"
+
+    @property
+    def revision(self) -> str:
+        """Of which revision."""
+        return f"{self.prefix}.revision"
+
+    @property
+    def role(self) -> str:
+        """Sequence number of the revision, and number of the container."""
+        return f"{self.prefix}.role"
+
+    @property
+    def spec(self) -> str:
+        """Digest of the spec; only containers that this source made have it."""
+        return f"{self.prefix}.spec"
+
+
+def options_of(config: Mapping[str, Any]) -> ImageOptions:
+    """The options in a source config.
+
+    :raises PluginConfigInvalid: naming the key, the value and what is allowed.
+    """
+    options: ImageOptions = parse_config(ImageOptions, config)
+    return options
+
+
+def pinned(revision: Revision) -> str:
+    """The reference of a revision's image, by its digest."""
+    return f"{repository_of(revision.image_ref)}@{revision.image_digest}"
+
+
+def base_name(workload: Workload, revision: Revision, prefix: str) -> str:
+    """What the names of a revision's containers begin with."""
+    return f"{prefix}-{workload.id}-{revision.sequence}"
+
+
+def role_of(revision: Revision, number: int) -> str:
+    """The role of one container; unlike that of any other of the workload, so that each gets its row."""
+    return f"{revision.sequence}-{number}"
+
+
+def specs_of(
+    workload: Workload, revision: Revision, options: ImageOptions, prefix: str, image: str
+) -> list[ContainerSpec]:
+    """The containers that a revision wants, each labelled with the digest of its own spec."""
+    names = Labels(prefix)
+    specs = []
+    for number in range(1, options.replicas + 1):
+        ours = {
+            names.workload_id: workload.id,
+            f"{prefix}.workload.kind": str(workload.kind),
+            names.revision: revision.id,
+            names.role: role_of(revision, number),
+        }
+        bare = ContainerSpec(
+            name=f"{base_name(workload, revision, prefix)}-{number}",
+            image=image,
+            labels={**options.labels, **ours},
+            environment=dict(options.env),
+            command=tuple(options.command),
+            health=_health(options),
+            nano_cpus=round(options.cpus * 1_000_000_000),
+            memory_bytes=bytes_of(options.memory) if options.memory else 0,
+            networks=tuple(options.networks),
+            volumes=tuple(VolumeSpec(each.name, each.target, each.read_only) for each in options.volumes),
+            port=options.port,
+            publish_address=options.publish_address,
+            publish_port=options.publish_port,
+            restart=options.restart,
+            stop_grace_seconds=options.stop_grace_seconds,
+        )
+        specs.append(replace(bare, labels={**bare.labels, names.spec: bare.digest}))
+    return specs
+
+
+def _health(options: ImageOptions) -> HealthSpec | None:
+    declared = options.healthcheck
+    if declared is None:
+        return None
+    return HealthSpec(
+        declared.command,
+        seconds_of(declared.interval),
+        seconds_of(declared.timeout),
+        seconds_of(declared.start_period),
+        declared.retries,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What brings a revision's containers up: first what goes, then what is created, and all of ``start`` started.
+
+    ``start`` has the ids of containers that are there; those of ``create`` are started too. ``why`` tells people.
+    """
+
+    remove: Sequence[ContainerSeen] = ()
+    create: Sequence[ContainerSpec] = ()
+    start: Sequence[ContainerSeen] = ()
+    why: Sequence[str] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether all is as it should be."""
+        return not (self.remove or self.create or self.start)
+
+
+def plan_of(wanted: Sequence[ContainerSpec], seen: Iterable[ContainerSeen], spec_label: str) -> Plan:
+    """Compare. Paused and restarting containers are left alone, as far as their spec is right."""
+    there = {each.name: each for each in seen}
+    remove, create, start, why = [], [], [], []
+    for spec in wanted:
+        found = there.pop(spec.name, None)
+        wrong = "is gone" if found is None else _wrong(spec, found, spec_label)
+        if wrong:
+            why.append(f"{spec.name} {wrong}")
+            create.append(spec)
+            remove += [found] if found else []
+        elif found is not None and found.state in _STARTABLE:
+            why.append(f"{spec.name} is {'stopped' if found.state == 'exited' else found.state}")
+            start.append(found)
+    for each in there.values():
+        why.append(f"{each.name} is one too many")
+        remove.append(each)
+    return Plan(remove, create, start, why)
+
+
+def _wrong(spec: ContainerSpec, seen: ContainerSeen, spec_label: str) -> str:
+    """What of a container is not as declared, also what can be changed while it runs; empty where nothing is."""
+    if seen.state in _BEYOND_STARTING:
+        return f"is {seen.state}"
+    if seen.labels.get(spec_label) != spec.labels[spec_label]:
+        return "is not as declared"
+    if missing := [each for each in spec.networks if each not in seen.addresses]:
+        return f"is not in network {missing[0]}"
+    if (seen.memory_bytes, seen.nano_cpus) != (spec.memory_bytes, spec.nano_cpus):
+        return "has other limits"
+    return ""
+
+
+def ours(seen: Iterable[ContainerSeen], workload: Workload, prefix: str) -> list[ContainerSeen]:
+    """Of the containers that carry the workload's label, those that this source made: a label alone can be forged."""
+    names = Labels(prefix)
+    return [
+        each
+        for each in seen
+        if names.spec in each.labels and each.name == f"{prefix}-{workload.id}-{each.labels.get(names.role, '')}"
+    ]
+
+
+def of_revision(seen: Iterable[ContainerSeen], revision: Revision, prefix: str) -> list[ContainerSeen]:
+    """Those of one revision."""
+    label = Labels(prefix).revision
+    return [each for each in seen if each.labels.get(label) == revision.id]
+
+
+def blocks_of(deployment: Deployment, prefix: str) -> list[dict[str, Any]]:
+    """One block for each entry of the split, in its order (T2)."""
+    if deployment.split is None:
+        return []
+    blocks = []
+    for entry in deployment.split.entries:
+        revision = deployment.revisions.get(entry.revision_id)
+        targets = targets_of(deployment, revision, prefix) if revision is not None else []
+        draining = revision is not None and revision.state is RevisionState.DRAINING
+        blocks.append(
+            {"revision_id": entry.revision_id, "weight": entry.weight, "targets": targets, "draining": draining}
+        )
+    return blocks
+
+
+def targets_of(deployment: Deployment, revision: Revision, prefix: str) -> list[dict[str, Any]]:
+    """Where a router reaches a revision: at the published ports, or else at the containers' own addresses.
+
+    Both are known from the rows, and left out where they are not: an address never is a name (T3).
+    """
+    options = options_of(revision.config)
+    if options.port is None:
+        return []
+    names = [f"{base_name(deployment.workload, revision, prefix)}-{n}" for n in range(1, options.replicas + 1)]
+    there = {each.name: each for each in deployment.rows if each.stage_id == revision.id}
+    rows = [there[each] for each in names if each in there]
+    if options.publish_address is None:
+        addresses = (_own_address(each, options.networks) for each in rows)
+        return [{"address": each, "port": options.port} for each in addresses if each]
+    address = _reachable(options.publish_address)
+    if options.publish_port:
+        return [{"address": address, "port": options.publish_port}]
+    public = (_public_port(each, options.port) for each in rows)
+    return [{"address": address, "port": each} for each in public if each]
+
+
+def _reachable(address: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+
+
+def _own_address(row: ContainerRow, networks: Sequence[str]) -> str:
+    """A container's address in its first network, as the verb that started it wrote it down."""
+    try:
+        addresses = dict(json.loads(row.extra_json).get("addresses", {}))
+    except (ValueError, TypeError, AttributeError):
+        return ""
+    first = (addresses.get(each, "") for each in (*networks, *addresses))
+    return next((str(each) for each in first if each), "")
+
+
+def _public_port(row: ContainerRow, private: int) -> int:
+    try:
+        ports = json.loads(row.ports)
+        return next((int(each["public"]) for each in ports if each["private"] == private and each["public"]), 0)
+    except (ValueError, KeyError, TypeError):
+        return 0
