@@ -71,6 +71,9 @@ class Settings(BaseModel):
         default=False,
         description="Whether a workload whose manifest is gone is deleted, once it has no container left.",
     )
+    runtime_config: Path | None = Field(
+        default=None, description="Where routers read what to serve: the file that `tallyd router` follows."
+    )
     git_sync_seconds: Seconds = Field(
         default=0.0,
         ge=0,

@@ -9,7 +9,7 @@ import typer
 
 from controller import __version__
 from controller.cli import config as config_commands
-from controller.cli import conformance, doctor, hosts, index, probe, rollout, router, run, schema, workloads
+from controller.cli import conformance, deploy, doctor, hosts, index, probe, rollout, router, run, schema, workloads
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -35,6 +35,7 @@ for command in (
     conformance.conformance,
     doctor.doctor,
     doctor.migrate,
+    deploy.deploy,
     schema.schema,
     probe.probe,
     router.router,

@@ -16,6 +16,7 @@ from controller.errors import NotFound
 from controller.plugins.registry import Registry, equip_sources
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from controller.rollout.ledger import read_deployment
+from controller.rollout.runtime_file import RuntimeFile
 from controller.settings import Settings
 from store.database import Database
 from store.deployed_rows import bind_row, drop_rows
@@ -102,5 +103,8 @@ def equip(
 ) -> EngineVerbs:
     """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
     verbs = EngineVerbs(endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=observer)
-    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host))
+    route: Callable[[RuntimeConfig], bool] = _no_router
+    if settings.runtime_config is not None:
+        route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
+    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route))
     return verbs
