@@ -91,7 +91,7 @@ class ImageSource:
         given = options.image.partition("@")[2]
         if given:
             return options.image, given
-        with _told():
+        with _told(f"image {options.image}"):
             return options.image, self._at_hand().engine.resolve_image(
                 options.image, credentials_for(options.image, options.credentials_file)
             )
@@ -100,13 +100,13 @@ class ImageSource:
         """Have the image on the engine, by its digest."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         _check_revision(target)
-        with self._turn(target), _told():
+        with self._turn(target), _told(_named(target)):
             return self._stage(target)
 
     def warm(self, deployment: Deployment, revision_id: str) -> Done:
         """Start the containers; returns when each answers, and stops them where one does not."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
-        with self._turn(target), _told():
+        with self._turn(target), _told(_named(target)):
             changed, checks = bring_up(self._at_hand(), target, self._timing, all_or_none=True)
         return _done(target, changed, checks)
 
@@ -117,7 +117,7 @@ class ImageSource:
         """
         target = Target.of(deployment, revision_of(deployment, revision_id))
         tools = self._at_hand()
-        with self._turn(target), _told():
+        with self._turn(target), _told(_named(target)):
             if not any(each.state in RUNNING for each in of_this(tools, target)):
                 return _done(target, False)
             self._timing.pause(target.options.drain_seconds)
@@ -126,7 +126,7 @@ class ImageSource:
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Remove the containers and their rows; the image stays, for who goes back to it."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
-        with self._turn(target), _told():
+        with self._turn(target), _told(_named(target)):
             return self._archive(target)
 
     def apply_traffic_split(self, deployment: Deployment) -> Applied:
@@ -231,12 +231,18 @@ class ImageSource:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """The engine's errors as what a verb may raise, with the engine's words among the checks (D4)."""
+def _told(what: str) -> Iterator[None]:
+    """The engine's errors as what a verb may raise: whom it was about, the engine's words among the checks (D4)."""
     try:
         yield
     except EngineError as error:
-        raise VerbFailed(str(error), {"engine": f"{type(error).__name__}: {error}"}) from error
+        raise VerbFailed(f"{what}: {error}", {"engine": f"{type(error).__name__}: {error}"}) from error
+    except VerbFailed as error:
+        raise VerbFailed(f"{what}: {error}", error.checks) from error
+
+
+def _named(target: Target) -> str:
+    return f"workload {target.workload.id!r}, revision {target.revision.id!r}"
 
 
 def _check_revision(target: Target) -> None:
