@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,7 +16,7 @@ from controller.labels import LabelNames
 from controller.logs import configure_logs
 from controller.loop.activations import Activations
 from controller.loop.converge import ConvergeLimits, Converger
-from controller.loop.lease import LeaseKeeper, lease_seconds
+from controller.loop.lease import Candidate, LeaseKeeper, lease_seconds
 from controller.loop.memory import Memory
 from controller.loop.schedule import Loop, clamp_interval
 from controller.loop.status import LoopStatus
@@ -28,12 +29,30 @@ from store.declared import Plan, apply_declared
 from store.leases import Lease
 from store.records import Host
 
+COMMAND_LEASE_SECONDS = 5.0
+
 
 def register_host(database: Database, settings: Settings, endpoint: str, *, single_pass: bool = False) -> None:
     """Make this host known to the store, with the interval that decides when its truth is stale."""
     interval = clamp_interval(settings.interval_seconds)
     host = Host(settings.host, endpoint=endpoint, interval_seconds=interval)
     hosts.register(database, host, single_pass=single_pass)
+
+
+def candidate_for(settings: Settings, address: str, control_token: str) -> Candidate:
+    """A controller that stands for its host, under a new random name."""
+    ttl = lease_seconds(clamp_interval(settings.interval_seconds))
+    return Candidate(settings.host, secrets.token_hex(16), ttl, address, control_token)
+
+
+def command_candidate(settings: Settings) -> Candidate:
+    """A single command that runs one pass; who waits for it need not wait long if it is killed."""
+    return Candidate(settings.host, secrets.token_hex(16), COMMAND_LEASE_SECONDS)
+
+
+def instance_id(owner: str) -> str:
+    """What names a running controller in answers: the beginning of the random name that it leads under (G10)."""
+    return owner[:12]
 
 
 def converge_limits(settings: Settings) -> ConvergeLimits:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from controller import __version__
-from controller.activator import Activator, Running, first_activation, register_host
+from controller.activator import Activator, Running, candidate_for, first_activation, instance_id, register_host
 from controller.declared.config import locate_config
 from controller.declared.declaration import Declaration
 from controller.declared.reload_status import ReloadStatus
@@ -28,7 +28,7 @@ from controller.engine.endpoint import endpoint_from
 from controller.engine.events import EventStream
 from controller.http.server import HttpServer
 from controller.loop.activations import Activations
-from controller.loop.lease import Candidate, LeaseKeeper, lease_seconds
+from controller.loop.lease import LeaseKeeper
 from controller.loop.publish import Narrator, publish_metrics
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import Loop, LoopHooks, clamp_interval
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
-COMMAND_LEASE_SECONDS = 5.0
 _SPARE_SECONDS = 30.0
 _OBJECTS_OF_A_PASS = 50_000
 
@@ -65,22 +64,6 @@ def open_store(settings: Settings) -> Database:
     if migrate(database):
         log.info("store migrated", url=database.display_url)
     return database
-
-
-def candidate_for(settings: Settings, address: str, control_token: str) -> Candidate:
-    """A controller that stands for its host, under a new random name."""
-    ttl = lease_seconds(clamp_interval(settings.interval_seconds))
-    return Candidate(settings.host, secrets.token_hex(16), ttl, address, control_token)
-
-
-def command_candidate(settings: Settings) -> Candidate:
-    """A single command that runs one pass; who waits for it need not wait long if it is killed."""
-    return Candidate(settings.host, secrets.token_hex(16), COMMAND_LEASE_SECONDS)
-
-
-def instance_id(owner: str) -> str:
-    """What names a running controller in answers: the beginning of the random name that it leads under (G10)."""
-    return owner[:12]
 
 
 def settle_memory() -> None:

@@ -12,10 +12,10 @@ import typer
 import yaml
 from rich.text import Text
 
+from controller.activator import instance_id
 from controller.cli.context import EXIT_DRIFT, Invocation, Output, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import emit, show, table_of
-from controller.daemon import instance_id
 from controller.declared.config import ConfigStore, config_envelope, patch_config, set_config, shown_content
 from controller.declared.manifests import read_manifests
 from controller.errors import ConfigInvalid, NotFound, StoreError, UsageError

@@ -11,8 +11,8 @@ from typing import Any
 
 import typer
 
-from controller.activator import first_activation, register_host
-from controller.daemon import CLOCK, command_candidate, open_store
+from controller.activator import command_candidate, first_activation, register_host
+from controller.daemon import CLOCK, open_store
 from controller.declared.config import ConfigStore, load_with_config, locate_config
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from

@@ -10,9 +10,10 @@ import typer
 from rich.console import Console, Group
 from rich.live import Live
 
+from controller.activator import COMMAND_LEASE_SECONDS
 from controller.cli.context import EXIT_DRIFT, EXIT_ERROR, Invocation, Output, invocation, told_errors
 from controller.cli.render import age, cell, emit, show, table_of
-from controller.daemon import CLOCK, COMMAND_LEASE_SECONDS
+from controller.daemon import CLOCK
 from controller.errors import LeaderUnreachable, NotFound
 from controller.http.control import ask_for_pass
 from controller.logs import escape_controls

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from controller.activator import first_activation, register_host
-from controller.daemon import CLOCK, command_candidate, open_store
+from controller.activator import command_candidate, first_activation, register_host
+from controller.daemon import CLOCK, open_store
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.loop.adopt import adopt_container
