@@ -33,6 +33,7 @@ from controller.http.auth import Access
 from controller.http.config import ConfigContext, build_config
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
+from controller.http.routers import build_routers
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
@@ -90,6 +91,7 @@ def build_app(context: HttpContext) -> FastAPI:
     app.include_router(build_api(_api_context(context)))
     app.include_router(build_rollout(context.database, context.now, context.access))
     app.include_router(build_config(context.config, context.access))
+    app.include_router(build_routers(context.database, context.host, context.registry, context.access))
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))
     _add_probes(app, context)
     return app

@@ -150,6 +150,23 @@ def test_a_version_that_does_not_come_up(shop: Shop, command: str, said: str) ->
     ]
 
 
+def test_traefik_is_told_the_same(shop: Shop) -> None:
+    """T5: by the controller that runs beside it, as its HTTP provider asks."""
+    shop.declare("v1")
+    shop.deploy()
+    address = json.loads(shop.runtime.read_text())["workloads"][0]["blocks"][0]["targets"][0]["address"]
+    with shop.tallyd.running() as controller:
+        told = controller.wait_ready().get("/api/v1/routers/traefik").json
+    (router,) = told["http"]["routers"].values()
+    assert router["rule"] == "Host(`shop.example`)"
+    servers = [
+        each["url"]
+        for service in told["http"]["services"].values()
+        for each in service.get("loadBalancer", {}).get("servers", [])
+    ]
+    assert servers == [f"http://{address}:8080"]
+
+
 def test_a_canary_whose_probe_fails_goes_back(shop: Shop) -> None:
     """L2, T1: at the first step, and all traffic is where it was."""
     shop.declare("v1")

@@ -49,6 +49,7 @@ ROUTES = {
     ("/api/v1/workloads/{workload_id}/split", "get"),
     ("/api/v1/workloads/{workload_id}/split", "put"),
     ("/api/v1/workloads/{workload_id}/split/rollback", "post"),
+    ("/api/v1/routers/traefik", "get"),
     *(("/api/v1/config", method) for method in ("get", "put", "patch")),
     *((f"/api/v1/config/{part}", "get") for part in ("diagnostic", "history", "schema", "status")),
     ("/-/healthy", "get"),
