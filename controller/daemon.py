@@ -26,6 +26,7 @@ from controller.declared.reload_status import ReloadStatus
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.engine.events import EventStream
+from controller.errors import StoreError
 from controller.http.server import HttpServer
 from controller.loop.activations import Activations
 from controller.loop.lease import LeaseKeeper
@@ -39,6 +40,7 @@ from controller.metrics import Metrics
 from controller.notify import Notifier
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
+from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import equip
 from controller.settings import Settings
 from store.database import Database, open_database
@@ -110,6 +112,7 @@ class Daemon:
         observe = self.metrics.observe_request
         self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe)
         self._revisions = count_revisions(self.database)
+        self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
         self._http = HttpServer(*settings.address, self._build_app)
         self._control_token = secrets.token_urlsafe(32)
         candidate = candidate_for(settings, self._http.url, self._control_token)
@@ -248,6 +251,12 @@ class Daemon:
         self._verbs.cancel()
         self.activations.current().converger.stop()
 
+    def _count_revisions(self) -> None:
+        try:
+            self._revisions = count_revisions(self.database)
+        except StoreError as error:
+            log.debug("revisions are not counted", reason=str(error))
+
     def _build_watch(self) -> Watch:
         hooks = WatchHooks(
             connected=self.metrics.event_stream_connected.set,
@@ -280,6 +289,8 @@ class Daemon:
         self.status.record(report)
         self._narrator.tell(report)
         self._notifier.tell(report)
+        if any(each.source_kind in self._deployers for each in report.reconciled):
+            self._count_revisions()
         publish_metrics(report, self.metrics, self._revisions)
         self._http.hurry()
         if not self._stopped.is_set():

@@ -151,12 +151,13 @@ def test_a_version_that_does_not_come_up(shop: Shop, command: str, said: str) ->
 
 
 def test_traefik_is_told_the_same(shop: Shop) -> None:
-    """T5: by the controller that runs beside it, as its HTTP provider asks."""
+    """T5, O5: by the controller that runs beside it, as its HTTP provider asks; revisions are counted there."""
     shop.declare("v1")
     shop.deploy()
     address = json.loads(shop.runtime.read_text())["workloads"][0]["blocks"][0]["targets"][0]["address"]
     with shop.tallyd.running() as controller:
         told = controller.wait_ready().get("/api/v1/routers/traefik").json
+        controller.wait_for_metric('tallyd_revisions{state="ready"}', 1)
     (router,) = told["http"]["routers"].values()
     assert router["rule"] == "Host(`shop.example`)"
     servers = [

@@ -27,9 +27,9 @@ from tests.integration.console import Console, Controller, Tallyd, settings_of
 
 START_SECONDS = 60.0
 SCRAPE_SECONDS = 30.0
-# Exposed, and without a series until the issue that brings what they count.
+# Exposed, and without a series in this scene.
 NO_SERIES_YET = {
-    "tallyd_revisions": "issue 6",
+    "tallyd_revisions": "nothing is deployed",
 }
 OF_THE_SCRAPE = {"__name__", "instance", "job", "le"}
 
