@@ -62,9 +62,20 @@ def ready(daemon: Daemon) -> Daemon:
     return daemon
 
 
+_THERE_BEFORE: set[threading.Thread] = set()
+"""What tests before this one left behind is no thread of its daemon."""
+
+
+@pytest.fixture(autouse=True)
+def there_before() -> None:
+    """Take note of the threads that are there already."""
+    _THERE_BEFORE.clear()
+    _THERE_BEFORE.update(threading.enumerate())
+
+
 def own_threads() -> set[str]:
-    """Names of the threads that a daemon starts."""
-    names = {thread.name for thread in threading.enumerate()}
+    """Names of the threads that a daemon starts, and that have not ended."""
+    names = {thread.name for thread in threading.enumerate() if thread not in _THERE_BEFORE}
     ours = ("loop", "watch", "lease", "http", "reload", "watcher")
     return {name for name in names if name in ours or name.startswith("engine-")}
 
