@@ -30,7 +30,7 @@ def replace_file(path: Path, text: str, *, durable: bool = True) -> None:
             if durable:
                 os.fsync(descriptor)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException:  # also when interrupted: nothing half-written is left beside the file
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
         raise

@@ -111,7 +111,7 @@ class Watcher:
             while not self._stopping.is_set():
                 self._follow_anew()
             self._ended_well = True
-        except Exception:
+        except Exception:  # the thread ends here: counted, told, and the check at each tick goes on (W6)
             self._failures += 1
             log.exception("file watcher crashed; only the check at each tick is left", failures=self._failures)
 
@@ -174,7 +174,7 @@ class Watcher:
     def _pass_on(self) -> None:
         try:
             self._changed()
-        except Exception:
+        except Exception:  # who is told is not ours; a failure of theirs must not end the watch (W6)
             self._failures += 1
             log.exception("a change of declared files could not be passed on", failures=self._failures)
 

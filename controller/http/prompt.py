@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class PromptProtocol(H11Protocol):
     """HTTP/1.1 with a limit for the head of the first request, of as many seconds as an idle connection has."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows asyncio's
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._patience = self.loop.call_later(self.timeout_keep_alive, self._close_if_silent)

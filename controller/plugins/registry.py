@@ -44,7 +44,7 @@ def load_registry() -> Registry:
     """Load every installed plugin, built-in ones included."""
     broken: dict[str, str] = {}
     sources = _load(SOURCES_GROUP, Source, broken)  # type: ignore[type-abstract]  # python/mypy#4717
-    triggers = _load(TRIGGERS_GROUP, Trigger, broken)  # type: ignore[type-abstract]
+    triggers = _load(TRIGGERS_GROUP, Trigger, broken)  # type: ignore[type-abstract]  # as above
     return Registry(sources, triggers, broken)
 
 

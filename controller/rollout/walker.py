@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from controller.errors import TallydError, VerbFailed
 from controller.rollout.chain import (
     Archive,
@@ -26,6 +28,8 @@ from controller.rollout.chain import (
 )
 from controller.rollout.deployer import Deployer, Deployment, Done, Revision, SplitEntry, TrafficSplit
 from store.rollout_records import RevisionState
+
+log = structlog.get_logger(__name__)
 
 S = RevisionState
 
@@ -206,7 +210,7 @@ class Walk:
     ) -> None:
         try:
             self._deployer.apply_traffic_split(deployment)
-        except Exception as error:  # a plugin ends here
+        except Exception as error:  # a plugin ends here; a defect of it leaves its traceback
             raise _StepFailed(f"the split could not be enforced: {_told(error)}", {}, target, back) from error
 
     def _verb(
@@ -219,7 +223,7 @@ class Walk:
     ) -> None:
         try:
             verb(deployment, revision.id)
-        except Exception as error:  # a plugin ends here
+        except Exception as error:  # a plugin ends here; a defect of it leaves its traceback
             checks = error.checks if isinstance(error, VerbFailed) else {}
             failed = f"{verb.__name__} failed: {_told(error)}"
             raise _StepFailed(failed, checks, revision if marked else None) from error
@@ -236,4 +240,7 @@ class Walk:
 
 
 def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, TallydError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, TallydError):
+        return str(error)
+    log.error("a deployer failed by a defect of its own", exc_info=error)
+    return f"{type(error).__name__}: {error}"

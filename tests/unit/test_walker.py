@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from controller.errors import VerbFailed
 from controller.rollout.chain import Course
@@ -94,9 +95,11 @@ def test_a_verb_that_fails_ends_the_chain(verb: str, error: Exception) -> None:
             raise error
 
     deployer.at_call = at_call
-    walked = walk(ledger, deployer)
+    with capture_logs() as logs:
+        walked = walk(ledger, deployer)
     assert not walked.arrived
     assert walked.detail.startswith(f"{verb} failed: ")
+    assert [each["exc_info"] for each in logs] == ([] if isinstance(error, VerbFailed) else [error])
     assert ledger.states() == {"shop-1": "ready", "shop-2": "failed"}
     assert ledger.revisions["shop-2"].checks == (error.checks if isinstance(error, VerbFailed) else {})
     assert deployer.weights == {"shop-1": 10_000}

@@ -34,7 +34,7 @@ def _refused(call: Callable[[], object], expected: type[Exception], what: str) -
         answer = call()
     except expected as error:
         return error
-    except Exception as error:
+    except Exception as error:  # a stranger's code; that it is another refusal is the finding
         raise CheckFailed(f"{what} raised {told_error(error)}; expected: {expected.__name__}") from error
     raise CheckFailed(f"{what} was not refused but returned {shown(answer)}; expected: {expected.__name__}")
 

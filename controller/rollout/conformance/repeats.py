@@ -64,7 +64,7 @@ def _archive_of_nothing(bench: Bench) -> None:
 def _succeeds(call: Callable[[], object], what: str) -> object:
     try:
         return call()
-    except Exception as error:
+    except Exception as error:  # a stranger's code; that it raises at all is the finding
         raise CheckFailed(f"{what} raised {told_error(error)}") from error
 
 
