@@ -149,7 +149,7 @@ class Activator:
             told.append(f"workloads: {plan.summary}")
         if declared.restart_needed:
             told.append(f"after a restart: {', '.join(declared.restart_needed)}")
-        return "; ".join(told) or "nothing that a running process takes up"
+        return "; ".join(told) or "nothing to change"
 
     def _swap(self, activation: Activation, settings: Settings) -> None:
         interval = clamp_interval(settings.interval_seconds)

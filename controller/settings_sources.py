@@ -115,7 +115,7 @@ def config_problems(values: Mapping[Any, Any]) -> Iterable[tuple[str, str]]:
     """What is wrong with a controller config: the key, and a sentence that names value and what is allowed."""
     for key in values:
         if key not in _NAMES_IN_CONFIG:
-            yield key, _unknown(str(key), _NAMES_IN_CONFIG)
+            yield key, unknown_setting(str(key), _NAMES_IN_CONFIG)
     known = {name: value for name, value in values.items() if name in _NAMES_IN_CONFIG}
     try:
         Settings(**known)
@@ -159,14 +159,15 @@ def _named_value(variable: str, raw: str) -> tuple[str, str]:
     from_file = name.removesuffix(_FILE_SUFFIX.lower())
     if from_file == name or from_file not in Settings.model_fields:
         allowed = [f"{ENVIRONMENT_PREFIX}{each.upper()}" for each in Settings.model_fields]
-        raise SettingInvalid(_unknown(variable, allowed))
+        raise SettingInvalid(unknown_setting(variable, allowed))
     try:
         return from_file, Path(raw).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingInvalid(f"{variable} is {raw!r}, which cannot be read: {error}") from error
 
 
-def _unknown(name: str, allowed: Iterable[str]) -> str:
+def unknown_setting(name: str, allowed: Iterable[str]) -> str:
+    """What somebody is told who names a setting that there is not: what is allowed, and the nearest name."""
     near = difflib.get_close_matches(name, list(allowed), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{name} is not a setting; {hint}Allowed: {', '.join(allowed)}"

@@ -21,7 +21,7 @@ from controller.declared.manifests import read_manifests
 from controller.errors import ConfigInvalid, NotFound, StoreError, UsageError
 from controller.plugins.registry import load_registry
 from controller.settings import LIVE_SETTINGS, SECRET_SETTINGS, Settings
-from controller.settings_sources import parse_config
+from controller.settings_sources import parse_config, unknown_setting
 from controller.yamls import read_documents
 from store.database import open_database
 from store.leases import find_leader
@@ -118,9 +118,7 @@ def get(context: typer.Context, name: Annotated[str, typer.Argument(metavar="SET
     """Print one setting as it is in effect here: flags, environment, config and defaults together."""
     with told_errors():
         if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name, list(Settings.model_fields), n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"{name} is not a setting; {hint}Allowed: {', '.join(Settings.model_fields)}")
+            raise UsageError(unknown_setting(name, Settings.model_fields))
         value = shown_content({name: getattr(invocation(context).settings(), name)})[name]
     typer.echo("" if value is None else _told(value))
 

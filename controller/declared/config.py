@@ -9,12 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from controller.declared.config_file import LOCK_TIMEOUT_SECONDS, ConfigFile
+from controller.declared.config_file import ConfigFile
 from controller.declared.merge_patch import merge_patch
 from controller.errors import ConfigInvalid, LockTimeout, StoreError
 from controller.settings import LIVE_SETTINGS, SECRET_SETTINGS, Settings
 from controller.settings_sources import ConfigContent, LoadedSettings, check_config, load_settings, read_config
-from store.config_generations import change_config_document, list_config_documents, read_config_document
+from store.config_generations import (
+    LOCK_TIMEOUT_SECONDS,
+    change_config_document,
+    list_config_documents,
+    read_config_document,
+)
 from store.database import Database, hide_password, open_database
 from store.records import ConfigDocument
 

@@ -25,10 +25,9 @@ from controller.declared.config_text import render_config
 from controller.declared.durable import replace_file
 from controller.errors import ConfigInvalid, LockTimeout
 from controller.settings_sources import read_config
+from store.config_generations import KEPT_GENERATIONS, LOCK_TIMEOUT_SECONDS
 from store.records import ConfigDocument
 
-KEPT_GENERATIONS = 20
-LOCK_TIMEOUT_SECONDS = 5.0
 BY_HAND = "edited by hand"
 
 _LOCK_POLL_SECONDS = 0.002

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from controller.errors import RevisionNotFound
-from controller.rollout.deployer import BASIS_POINTS, Deployment, Revision, SplitEntry
+from controller.rollout.deployer import BASIS_POINTS, Deployment, Revision, SplitEntry, revision_of
 from store.rollout_records import RevisionState
 
 S = RevisionState
@@ -102,9 +101,7 @@ def next_step(deployment: Deployment, target_id: str, course: Course) -> Step:
 
     :raises RevisionNotFound: it is not a revision of this workload.
     """
-    target = deployment.revisions.get(target_id)
-    if target is None or target.workload_id != deployment.workload.id:
-        raise RevisionNotFound(deployment.workload.id, target_id)
+    target = revision_of(deployment, target_id)
     split = deployment.split
     shares = _Shares({each.revision_id: each.weight for each in split.entries} if split else {})
     if target.state is not S.READY:

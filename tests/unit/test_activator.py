@@ -197,7 +197,7 @@ def test_what_takes_a_restart_is_named(house: House) -> None:
     """W5: the log says which settings a running process does not take up."""
     asked = Declared(Settings(**HOSTED), ConfigDocument(), None, ("git_sync_seconds", "listen"))
     assert house.activator.build(asked).summary == "after a restart: git_sync_seconds, listen"
-    assert house.build().summary == "nothing that a running process takes up"
+    assert house.build().summary == "nothing to change"
 
 
 def test_manifests_are_written_with_the_build(house: House) -> None:
