@@ -18,7 +18,7 @@ from store.database import Database
 from store.errors import SchemaOutdated, StoreUnavailable
 
 LOCK_TIMEOUT_SECONDS = 15
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 """The newest revision under `migrations/versions`. Written down, so that a start need not load Alembic to know it."""
 
 _VERSION_TABLE = table("alembic_version", column("version_num"))

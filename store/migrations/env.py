@@ -3,9 +3,11 @@
 from alembic import context
 from sqlmodel import SQLModel
 
+from store import activity_tables
 from store.tables import CONTAINERS
 
 assert CONTAINERS.metadata is SQLModel.metadata  # importing the tables fills the metadata
+assert activity_tables.EVENTS.metadata is SQLModel.metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
+from store.activity_tables import EVENTS
 from store.database import Database, open_database
 from store.errors import SchemaOutdated
 from store.index import read_snapshot
@@ -80,6 +81,7 @@ def test_five_processes_migrate_at_once(database_url: str) -> None:
 
 def test_migrations_make_what_the_tables_declare(database: Database) -> None:
     """R12: Alembic finds no difference between the migrated store and the declared tables."""
+    assert EVENTS.metadata is SQLModel.metadata
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
