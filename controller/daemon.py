@@ -42,6 +42,7 @@ from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import equip
+from controller.rollout.secrets import Secrets
 from controller.settings import Settings
 from store.database import Database, open_database
 from store.revisions import count_revisions
@@ -232,6 +233,7 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                secrets=Secrets(self.database, self.settings.secrets_key_file),
             )
         )
         settle_memory()

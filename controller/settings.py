@@ -74,6 +74,14 @@ class Settings(BaseModel):
     runtime_config: Path | None = Field(
         default=None, description="Where routers read what to serve: the file that `tallyd router` follows."
     )
+    secrets_key_file: Path | None = Field(
+        default=None,
+        description="File with the keys of secret values, one Fernet key a line; the first encrypts, all decrypt.",
+    )
+    volume_roots: tuple[Path, ...] = Field(
+        default=(),
+        description="Folders of the machine whose contents workloads may mount; in a variable with `:` between them.",
+    )
     git_sync_seconds: Seconds = Field(
         default=0.0,
         ge=0,
@@ -133,6 +141,19 @@ class Settings(BaseModel):
     @classmethod
     def _listen_is_an_address(cls, value: str) -> str:
         address_of(value)
+        return value
+
+    @field_validator("volume_roots", mode="before")
+    @classmethod
+    def _roots_are_listed(cls, value: Any) -> Any:
+        return [each for each in value.split(":") if each] if isinstance(value, str) else value
+
+    @field_validator("volume_roots")
+    @classmethod
+    def _roots_are_folders(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for each in value:
+            if not each.is_absolute() or ".." in each.parts or len(each.parts) < 2:
+                raise ValueError(f"{str(each)!r}; allowed: absolute paths without `..`, and not `/` itself")
         return value
 
     @property

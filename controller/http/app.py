@@ -22,6 +22,7 @@ from controller.errors import (
     LockTimeout,
     NotFound,
     RowRejected,
+    SecretsKeyInvalid,
     SplitGenerationConflict,
     StoreUnavailable,
     TallydError,
@@ -34,10 +35,12 @@ from controller.http.config import ConfigContext, build_config
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
 from controller.http.routers import build_routers
+from controller.http.secrets import build_secrets
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry
+from controller.rollout.secrets import Secrets
 from store.database import Database
 
 
@@ -58,6 +61,7 @@ class HttpContext:
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
+    secrets: Secrets
 
 
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
@@ -72,6 +76,7 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (ForeignRevision, 422),
     (StoreUnavailable, 503),
     (LockTimeout, 503),
+    (SecretsKeyInvalid, 503),
     (EngineCallCancelled, 503),
     (TallydError, 500),
 )
@@ -90,6 +95,7 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
     app.include_router(build_rollout(context.database, context.now, context.access))
+    app.include_router(build_secrets(context.secrets, context.now, context.access))
     app.include_router(build_config(context.config, context.access))
     app.include_router(build_routers(context.database, context.host, context.registry, context.access))
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))

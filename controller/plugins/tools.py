@@ -6,12 +6,21 @@ thread, and each call has a deadline of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from controller.engine.containers import ContainerSeen, ContainerSpec, Progress
+from controller.engine.containers import ContainerSeen, ContainerSpec, Progress, VolumeSeen
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from store.records import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSeen:
+    """What may be known of a secret: the generation of its value, and why it cannot be read; empty where it can."""
+
+    generation: int
+    trouble: str = ""
 
 
 class ActingEngine(Protocol):
@@ -50,7 +59,16 @@ class ActingEngine(Protocol):
         """The containers that carry all these labels, by name."""
 
     def last_lines(self, container_id: str, count: int) -> list[str]:
-        """The last lines that a container wrote."""
+        """The last lines that a container wrote; values of its secret variables are blotted out."""
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """Have a volume of this name; returns the labels that it has, which are older where it was there already."""
+
+    def list_volumes(self, labels: Mapping[str, str]) -> list[VolumeSeen]:
+        """The volumes that carry all these labels, by name."""
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume with what is in it; one that is gone is removed."""
 
 
 @runtime_checkable
@@ -80,6 +98,24 @@ class EngineTools(Protocol):
     def deployment(self, workload: Workload) -> Deployment | None:
         """The workload with its revisions and its split, as stored; ``None`` where none is."""
 
+    def reveal(self, workload: Workload, name: str) -> str:
+        """The value of a secret of this workload: for a container that is being created, and for nothing else.
+
+        :raises SecretUnreadable: it is not there, or cannot be decrypted; names workload and secret.
+        """
+
+    def secrets(self, workload: Workload) -> Mapping[str, SecretSeen]:
+        """The secrets of a workload by name, without their values."""
+
+    def declared_digest(self, workload: Workload) -> str:
+        """The config digest of the revision that a deploy would make of the declaration now."""
+
+    def host_path(self, path: str) -> str:
+        """A path of the machine that may be mounted, with its symbolic links followed.
+
+        :raises VolumeRefused: it is not under one of ``volume_roots``, or cannot be looked at.
+        """
+
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """Have the routers follow a workload's split; returns when they do, and whether that changed anything."""
 
@@ -90,3 +126,17 @@ class Equippable(Protocol):
 
     def equip(self, tools: EngineTools) -> None:
         """Take the tools; called once, before any other call that needs them."""
+
+
+@runtime_checkable
+class TearsDown(Protocol):
+    """A source that can take away all that it made for a workload."""
+
+    def teardown(self, workload: Workload, *, data: bool) -> Sequence[str]:
+        """Remove containers, rows, and volumes that live no longer than a revision; returns what was removed.
+
+        May be repeated: what is gone already is not told again.
+
+        :param data: also the volumes that outlive revisions. Somebody was asked.
+        :raises VerbFailed: something could not be removed.
+        """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import orjson
 
@@ -14,13 +15,17 @@ from controller.engine.endpoint import Endpoint
 from controller.engine.verbs import EngineVerbs, unobserved
 from controller.errors import NotFound
 from controller.plugins.registry import Registry, equip_sources
+from controller.plugins.tools import SecretSeen
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
+from controller.rollout.host_paths import allowed_path
 from controller.rollout.ledger import read_deployment
 from controller.rollout.runtime_file import RuntimeFile
+from controller.rollout.secrets import Secrets, by_name
 from controller.settings import Settings
 from store.database import Database
 from store.deployed_rows import bind_row, drop_rows
 from store.records import Assignment, Workload
+from store.revisions import declared_digest
 
 _CONNECT_SECONDS = 1.0
 
@@ -33,7 +38,8 @@ def _no_router(_runtime: RuntimeConfig) -> bool:
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
-    ``route`` has the routers follow a split; returns whether that changed anything.
+    ``route`` has the routers follow a split; returns whether that changed anything. ``key_file`` has the keys of
+    secret values, ``volume_roots`` are the folders whose contents may be mounted.
     """
 
     prefix: str
@@ -41,6 +47,8 @@ class Equipment:
     database: Database
     host: str
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
+    key_file: Path | None = None
+    volume_roots: Sequence[Path] = ()
 
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a connection there within a second."""
@@ -66,6 +74,22 @@ class Equipment:
             return read_deployment(self.database, workload.id, self.host)
         except NotFound:
             return None
+
+    def reveal(self, workload: Workload, name: str) -> str:
+        """See `EngineTools`."""
+        return Secrets(self.database, self.key_file).reveal(workload.id, name)
+
+    def secrets(self, workload: Workload) -> Mapping[str, SecretSeen]:
+        """See `EngineTools`."""
+        return by_name(Secrets(self.database, self.key_file).seen(workload.id))
+
+    def declared_digest(self, workload: Workload) -> str:
+        """See `EngineTools`."""
+        return declared_digest(self.database, workload.id, workload.source_config)
+
+    def host_path(self, path: str) -> str:
+        """See `EngineTools`."""
+        return allowed_path(path, self.volume_roots)
 
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """See `EngineTools`."""
@@ -106,5 +130,14 @@ def equip(
     route: Callable[[RuntimeConfig], bool] = _no_router
     if settings.runtime_config is not None:
         route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
-    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route))
+    equipment = Equipment(
+        settings.label_prefix,
+        verbs,
+        database,
+        settings.host,
+        route,
+        settings.secrets_key_file,
+        settings.volume_roots,
+    )
+    equip_sources(registry, equipment)
     return verbs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from functools import partialmethod
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -25,6 +26,7 @@ from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import load_registry
+from controller.rollout.secrets import Secrets
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
 from tests.unit.passes import Passes, Times
@@ -90,6 +92,7 @@ class Served:
     client: EngineClient
     times: Times = field(default_factory=Times)
     metrics: Metrics = field(default_factory=Metrics)
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
         self.status = LoopStatus(30.0, lambda: self.times.monotonic)
@@ -119,6 +122,7 @@ class Served:
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
+            secrets=Secrets(self.passes.activation.database, self.key_file),
         )
         return Browser(build_app(context))
 

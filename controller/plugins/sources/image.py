@@ -53,7 +53,8 @@ from controller.plugins.sources.image_plan import (
 )
 from controller.plugins.sources.image_ready import Timing
 from controller.plugins.sources.image_reference import credentials_for
-from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell
+from controller.plugins.sources.image_upkeep import behind, outcome_of, serving, unwell
+from controller.plugins.sources.image_volumes import check_paths, remove_of_revision, remove_of_workload
 
 _BUSY_SECONDS = 5.0
 
@@ -129,6 +130,19 @@ class ImageSource:
         with self._turn(target), _told(_named(target)):
             return self._archive(target)
 
+    def teardown(self, workload: Workload, *, data: bool) -> Sequence[str]:
+        """Remove its containers, rows and volumes; volumes of scope `named` and `absolute` are nobody's to remove."""
+        tools = self._at_hand()
+        with self._turn_of(workload.id), _told(f"workload {workload.id!r}"):
+            containers = of_workload(tools, workload)
+            stop_all(tools, containers)
+            remove_all(tools, containers)
+            deployment = tools.deployment(workload)
+            for each in deployment.revisions.values() if deployment is not None else ():
+                tools.drop_rows(workload, each)
+            volumes = remove_of_workload(tools, workload, data=data)
+        return [*(f"container {each.name}" for each in containers), *(f"volume {each}" for each in volumes)]
+
     def apply_traffic_split(self, deployment: Deployment) -> Applied:
         """Hand the split to the routers; returns when they follow it."""
         split = split_of(deployment)
@@ -146,7 +160,7 @@ class ImageSource:
     def reconcile(self, request: ReconcileRequest) -> Outcome:
         """Have the revisions that serve up as they were declared, by the verbs; a new declaration is for a deploy."""
         tools, workload = self._at_hand(), request.workload
-        declared = options_of(workload.source_config)
+        options_of(workload.source_config)
         turn = self._turn_of(workload.id)
         if not turn.acquire(blocking=False):
             raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
@@ -160,7 +174,7 @@ class ImageSource:
             repaired = [why for each in ready for why in self._repair(deployment, each)]
             repaired += self._clear_away(deployment)
             repaired += self._lead_there(workload, ready)
-            drifts = [] if any(options_of(each.config) == declared for each in ready) else ["deploy the declaration"]
+            drifts = behind(tools, workload, ready)
             drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
         finally:
             turn.release()
@@ -168,6 +182,9 @@ class ImageSource:
 
     def _stage(self, target: Target) -> Done:
         tools, reference = self._at_hand(), pinned(target.revision)
+        check_paths(tools, target.options.volumes)
+        for name in target.options.secrets.values():
+            tools.reveal(target.workload, name)
         if found := image_at_hand(tools, target.revision):
             return _done(target, False, {"image": f"{found} is here"})
         tools.engine.pull_image(reference, credentials_for(target.options.image, target.options.credentials_file))
@@ -183,7 +200,8 @@ class ImageSource:
         stop_all(tools, containers)
         remove_all(tools, containers)
         tools.drop_rows(target.workload, target.revision)
-        return _done(target, bool(containers), {each.name: "removed" for each in containers})
+        gone = [*(each.name for each in containers), *remove_of_revision(tools, target.workload, target.revision)]
+        return _done(target, bool(gone), dict.fromkeys(gone, "removed"))
 
     def _repair(self, deployment: Deployment, revision: Revision) -> Sequence[str]:
         tools, target = self._at_hand(), Target.of(deployment, revision)

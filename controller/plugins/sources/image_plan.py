@@ -15,12 +15,12 @@ from controller.plugins.contract import (
     HealthSpec,
     Revision,
     RevisionState,
-    VolumeSpec,
     Workload,
     parse_config,
 )
 from controller.plugins.sources.image_options import ImageOptions, bytes_of, seconds_of
 from controller.plugins.sources.image_reference import repository_of
+from controller.plugins.sources.image_volumes import volume_spec
 
 _STARTABLE = ("created", "exited")
 _BEYOND_STARTING = ("dead", "removing")
@@ -46,6 +46,11 @@ class Labels:
     def role(self) -> str:
         """Sequence number of the revision, and number of the container."""
         return f"{self.prefix}.role"
+
+    @property
+    def secret_variables(self) -> str:
+        """Which of its variables hold secrets, with commas between."""
+        return f"{self.prefix}.secret-variables"
 
     @property
     def spec(self) -> str:
@@ -90,17 +95,20 @@ def specs_of(
             names.revision: revision.id,
             names.role: role_of(revision, number),
         }
+        if options.secrets:
+            ours[names.secret_variables] = ",".join(sorted(options.secrets))
         bare = ContainerSpec(
             name=f"{base_name(workload, revision, prefix)}-{number}",
             image=image,
             labels={**options.labels, **ours},
-            environment=dict(options.env),
+            environment=options.plain_env,
+            secrets=options.secrets,
             command=tuple(options.command),
             health=_health(options),
             nano_cpus=round(options.cpus * 1_000_000_000),
             memory_bytes=bytes_of(options.memory) if options.memory else 0,
             networks=tuple(options.networks),
-            volumes=tuple(VolumeSpec(each.name, each.target, each.read_only) for each in options.volumes),
+            volumes=tuple(volume_spec(each, workload, revision, number, prefix) for each in options.volumes),
             port=options.port,
             publish_address=options.publish_address,
             publish_port=options.publish_port,
