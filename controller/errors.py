@@ -28,14 +28,17 @@
     │   └── RouterFailed             the proxy cannot be started, or refuses its configuration
     ├── ReloadFailed                 a new activation could not be built; the previous one serves
     ├── VerbFailed                   a deployer's provider failed, with what it said
+    ├── DeployInterrupted            the process stops; the deploy is resumed by deploying again
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
         ├── PassSuperseded, EngineRefused, LeaseHeld, LeaseLost
+        ├── TurnLost                 another deploy took the turn of this one
         ├── InvalidSplit, ForeignRevision
         ├── NotFound ── RevisionNotFound, SplitNotFound
         ├── LockTimeout              somebody else holds a lock for too long
         └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
+            ├── DeployUnderWay       somebody else deploys the workload
             └── SplitConflict ── SplitGenerationConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
@@ -45,6 +48,7 @@ from collections.abc import Mapping
 
 from store.errors import (
     Conflict,
+    DeployUnderWay,
     EngineRefused,
     ForeignRevision,
     GenerationConflict,
@@ -66,6 +70,7 @@ from store.errors import (
     StoreUnavailable,
     StoreUrlInvalid,
     TallydError,
+    TurnLost,
     WorkloadConflict,
 )
 
@@ -73,6 +78,8 @@ __all__ = [
     "BranchUnknown",
     "ConfigInvalid",
     "Conflict",
+    "DeployInterrupted",
+    "DeployUnderWay",
     "EngineActionFailed",
     "EngineAnswerInvalid",
     "EngineCallCancelled",
@@ -115,6 +122,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreUrlInvalid",
     "TallydError",
+    "TurnLost",
     "UsageError",
     "VerbFailed",
     "WatchFailed",
@@ -206,6 +214,10 @@ class VerbFailed(TallydError):
     def __init__(self, message: str, checks: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.checks = dict(checks or {})
+
+
+class DeployInterrupted(TallydError):
+    """The process stops in the middle of a deploy. Nothing is marked; deploying again goes on from there (L2)."""
 
 
 class RouterError(TallydError):
