@@ -32,14 +32,17 @@
     │   ├── SecretUnreadable         a secret value is not there, or no key fits
     │   └── VolumeRefused            a volume that a workload may not have
     ├── SecretsKeyInvalid            there are no keys for secrets, or they cannot be used
+    ├── DeployInterrupted            the process stops; the deploy is resumed by deploying again
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
         ├── PassSuperseded, EngineRefused, LeaseHeld, LeaseLost
+        ├── TurnLost                 another deploy took the turn of this one
         ├── InvalidSplit, ForeignRevision
         ├── NotFound ── RevisionNotFound, SplitNotFound, SecretNotFound
         ├── LockTimeout              somebody else holds a lock for too long
         └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
+            ├── DeployUnderWay       somebody else deploys the workload
             └── SplitConflict ── SplitGenerationConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
@@ -49,6 +52,7 @@ from collections.abc import Mapping
 
 from store.errors import (
     Conflict,
+    DeployUnderWay,
     EngineRefused,
     ForeignRevision,
     GenerationConflict,
@@ -71,6 +75,7 @@ from store.errors import (
     StoreUnavailable,
     StoreUrlInvalid,
     TallydError,
+    TurnLost,
     WorkloadConflict,
 )
 
@@ -78,6 +83,8 @@ __all__ = [
     "BranchUnknown",
     "ConfigInvalid",
     "Conflict",
+    "DeployInterrupted",
+    "DeployUnderWay",
     "EngineActionFailed",
     "EngineAnswerInvalid",
     "EngineCallCancelled",
@@ -124,6 +131,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreUrlInvalid",
     "TallydError",
+    "TurnLost",
     "UsageError",
     "VerbFailed",
     "VolumeRefused",
@@ -239,6 +247,10 @@ class VolumeRefused(VerbFailed):
 
 class SecretsKeyInvalid(TallydError):
     """There are no keys for secrets, or they cannot be used. No key is ever told (S4)."""
+
+
+class DeployInterrupted(TallydError):
+    """The process stops in the middle of a deploy. Nothing is marked; deploying again goes on from there (L2)."""
 
 
 class RouterError(TallydError):
