@@ -111,7 +111,7 @@ class Daemon:
         )
         self.database = open_store(settings)
         observe = self.metrics.observe_request
-        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe)
+        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe, environment)
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
         self._http = HttpServer(*settings.address, self._build_app)

@@ -123,7 +123,7 @@ class Invocation:
             if writes:
                 register_host(database, settings, engine.endpoint.url, single_pass=True)
             registry = load_registry()
-            verbs = equip(registry, settings, engine.endpoint, database)
+            verbs = equip(registry, settings, engine.endpoint, database, environment=os.environ)
             try:
                 yield first_activation(settings, database, engine, keeper.current, registry=registry, clock=CLOCK)
             finally:

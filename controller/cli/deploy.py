@@ -58,7 +58,7 @@ def deploy(
         gate = _gate(probe, prometheus, query, hold_seconds)
         registry = load_registry()
         with called.store() as database:
-            verbs = equip(registry, settings, endpoint_from(os.environ), database)
+            verbs = equip(registry, settings, endpoint_from(os.environ), database, environment=os.environ)
             request = DeployRequest(workload_id, revision, course, gate, actor=f"cli:{getuser()}")
             try:
                 rollouts = Rollouts(database, registry, settings.host, CLOCK.now)

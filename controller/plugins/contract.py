@@ -17,9 +17,25 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
-from controller.errors import EngineError, PluginConfigInvalid, SecretUnreadable, VerbFailed, VolumeRefused
+from controller.errors import (
+    EngineError,
+    GitFailed,
+    InvalidSplit,
+    PluginConfigInvalid,
+    SecretUnreadable,
+    VerbFailed,
+    VolumeRefused,
+)
 from controller.plugins.environment import EnvValue, SecretRef
-from controller.plugins.tools import ActingEngine, EngineTools, Equippable, SecretSeen, TearsDown
+from controller.plugins.tools import (
+    ActingEngine,
+    EngineTools,
+    Equippable,
+    GitAnswer,
+    GitCommand,
+    SecretSeen,
+    TearsDown,
+)
 from controller.rollout.deployer import (
     Applied,
     Deployer,
@@ -50,7 +66,11 @@ __all__ = [
     "EngineTools",
     "EnvValue",
     "Equippable",
+    "GitAnswer",
+    "GitCommand",
+    "GitFailed",
     "HealthSpec",
+    "InvalidSplit",
     "JsonSchema",
     "Outcome",
     "PluginConfigInvalid",

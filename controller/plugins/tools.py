@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import IO, Protocol, runtime_checkable
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress, VolumeSeen
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
@@ -21,6 +22,49 @@ class SecretSeen:
 
     generation: int
     trouble: str = ""
+
+
+class GitAnswer(Protocol):
+    """How one call of git ended. ``trouble`` is what it complained about, fit to be shown."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether git succeeded."""
+
+    @property
+    def output(self) -> bytes:
+        """What it wrote."""
+
+    @property
+    def text(self) -> str:
+        """The same as text, without the last line end."""
+
+    @property
+    def trouble(self) -> str:
+        """In one line, without the secrets of a URL."""
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it was ended because its time was over."""
+
+
+class GitCommand(Protocol):
+    """The `git` command in one folder, hardened against what comes from a remote. Each call has a deadline."""
+
+    def ask(
+        self,
+        *arguments: str,
+        seconds: float | None = None,
+        feed: bytes = b"",
+        into: IO[bytes] | None = None,
+    ) -> GitAnswer:
+        """Run git to its end, whatever that is; with ``into``, that file gets its output.
+
+        :raises GitFailed: git is not installed.
+        """
+
+    def ask_remote(self, *arguments: str) -> GitAnswer:
+        """The same, for a command that talks to a remote."""
 
 
 class ActingEngine(Protocol):
@@ -83,17 +127,29 @@ class EngineTools(Protocol):
     def engine(self) -> ActingEngine:
         """The engine of this host."""
 
+    @property
+    def manifests(self) -> Path | None:
+        """The folder of the manifests, to which relative paths in a source's options belong; ``None``: not set."""
+
+    @property
+    def sites(self) -> Path:
+        """The folder in which a source keeps files that containers mount, by workload."""
+
+    def git(self, folder: Path) -> GitCommand:
+        """The `git` command in a folder."""
+
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a TCP connection there, at once or nearly so."""
 
     def bind_row(self, workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> None:
-        """Give a container of a project its row, with revision and addresses in the deployer's columns (R9).
+        """Give a container its row, with revision and addresses in the deployer's columns (R9).
 
-        Where it has one already, that is brought up to date.
+        The row of a site is the one that a pass would give it (R10). Where it has one already, that is brought up to
+        date.
         """
 
     def drop_rows(self, workload: Workload, revision: Revision) -> None:
-        """Take the rows of a revision of a project away; none is no error."""
+        """Take the rows of a revision away; none is no error."""
 
     def deployment(self, workload: Workload) -> Deployment | None:
         """The workload with its revisions and its split, as stored; ``None`` where none is."""
@@ -114,6 +170,12 @@ class EngineTools(Protocol):
         """A path of the machine that may be mounted, with its symbolic links followed.
 
         :raises VolumeRefused: it is not under one of ``volume_roots``, or cannot be looked at.
+        """
+
+    def ask_deploy(self, workload: Workload, reason: str) -> bool:
+        """Have what is declared of a workload deployed, soon and elsewhere; false where nobody does that.
+
+        What was asked for already, and has not begun, is not asked for twice.
         """
 
     def enforce(self, runtime: RuntimeConfig) -> bool:

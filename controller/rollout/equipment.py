@@ -9,13 +9,14 @@ from pathlib import Path
 
 import orjson
 
+from controller.declared.git import Git, GitLimits
 from controller.engine.client import Observer
 from controller.engine.containers import ContainerSeen, PublishedPort
 from controller.engine.endpoint import Endpoint
 from controller.engine.verbs import EngineVerbs, unobserved
 from controller.errors import NotFound
 from controller.plugins.registry import Registry, equip_sources
-from controller.plugins.tools import SecretSeen
+from controller.plugins.tools import GitCommand, SecretSeen
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from controller.rollout.host_paths import allowed_path
 from controller.rollout.ledger import read_deployment
@@ -24,10 +25,16 @@ from controller.rollout.secrets import Secrets, by_name
 from controller.settings import Settings
 from store.database import Database
 from store.deployed_rows import bind_row, drop_rows
-from store.records import Assignment, Workload
+from store.records import Assignment, Workload, WorkloadKind
 from store.revisions import declared_digest
 
+NO_ENVIRONMENT: Mapping[str, str] = {}
+
 _CONNECT_SECONDS = 1.0
+
+
+def _nobody_deploys(_workload: Workload, _reason: str) -> bool:
+    return False
 
 
 def _no_router(_runtime: RuntimeConfig) -> bool:
@@ -39,7 +46,8 @@ class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
     ``route`` has the routers follow a split; returns whether that changed anything. ``key_file`` has the keys of
-    secret values, ``volume_roots`` are the folders whose contents may be mounted.
+    secret values, ``volume_roots`` are the folders whose contents may be mounted. ``environment`` is what git gets to
+    see of ours. ``ask`` has a declaration deployed; returns whether somebody does that.
     """
 
     prefix: str
@@ -49,6 +57,14 @@ class Equipment:
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
     key_file: Path | None = None
     volume_roots: Sequence[Path] = ()
+    manifests: Path | None = None
+    sites: Path = Path("/var/lib/tallyd/sites")
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ask: Callable[[Workload, str], bool] = field(default=_nobody_deploys)
+
+    def git(self, folder: Path) -> GitCommand:
+        """See `EngineTools`."""
+        return Git(folder, self.environment, GitLimits())
 
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a connection there within a second."""
@@ -91,6 +107,10 @@ class Equipment:
         """See `EngineTools`."""
         return allowed_path(path, self.volume_roots)
 
+    def ask_deploy(self, workload: Workload, reason: str) -> bool:
+        """See `EngineTools`."""
+        return self.ask(workload, reason)
+
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """See `EngineTools`."""
         return self.route(runtime)
@@ -98,7 +118,7 @@ class Equipment:
 
 def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> Assignment:
     return Assignment(
-        id=f"{workload.id}:{seen.name}",
+        id=_row_id(workload, seen),
         workload_id=workload.id,
         workload_kind=str(workload.kind),
         role=role,
@@ -110,8 +130,13 @@ def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str)
         health="",
         port=seen.ports[0].private if seen.ports else 0,
         ports=_ports(seen.ports),
-        revision=revision.id,
+        revision="" if workload.kind is WorkloadKind.SITE else revision.id,
     )
+
+
+def _row_id(workload: Workload, seen: ContainerSeen) -> str:
+    """A site's is the one that a pass gives it (R10): a name of the deployer's own would be a second row."""
+    return f"{workload.id}:site" if workload.kind is WorkloadKind.SITE else f"{workload.id}:{seen.name}"
 
 
 def _ports(ports: Sequence[PublishedPort]) -> str:
@@ -123,9 +148,17 @@ def _ports(ports: Sequence[PublishedPort]) -> str:
 
 
 def equip(
-    registry: Registry, settings: Settings, endpoint: Endpoint, database: Database, observer: Observer = unobserved
+    registry: Registry,
+    settings: Settings,
+    endpoint: Endpoint,
+    database: Database,
+    observer: Observer = unobserved,
+    environment: Mapping[str, str] = NO_ENVIRONMENT,
 ) -> EngineVerbs:
-    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
+    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops.
+
+    :param environment: what git gets to see of ours.
+    """
     verbs = EngineVerbs(endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=observer)
     route: Callable[[RuntimeConfig], bool] = _no_router
     if settings.runtime_config is not None:
@@ -138,6 +171,15 @@ def equip(
         route,
         settings.secrets_key_file,
         settings.volume_roots,
+        _folder_of(settings.manifests),
+        settings.sites / settings.host,
+        environment,
     )
     equip_sources(registry, equipment)
     return verbs
+
+
+def _folder_of(manifests: Path | None) -> Path | None:
+    if manifests is None:
+        return None
+    return manifests.parent if manifests.is_file() else manifests
