@@ -19,7 +19,7 @@ NGINX = "nginx:local"
 CHANGES: dict[str, list[str]] = {
     BUSYBOX: ['CMD ["sh"]', "ENV PATH=/bin"],
     LABELLED: ['CMD ["sh"]', "ENV PATH=/bin", "LABEL tallyd.workload.id=from-image"],
-    NGINX: ['CMD ["nginx", "-g", "daemon off;"]', "ENV PATH=/usr/sbin", "STOPSIGNAL SIGQUIT"],
+    NGINX: ['CMD ["nginx", "-g", "daemon off;"]', "ENV PATH=/usr/sbin"],
 }
 
 
@@ -69,8 +69,8 @@ def _nginx_file_system() -> bytes:
             _add_file(tar, each.lstrip("/"), Path(each).read_bytes(), 0o755)
         _add_file(tar, "usr/sbin/nginx", Path(nginx).read_bytes(), 0o755)
         _add_file(tar, "etc/nginx/mime.types", Path("/etc/nginx/mime.types").read_bytes(), 0o644)
-        _add_file(tar, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\nwww-data:x:33:33::/:/bin/sh\n", 0o644)
-        _add_file(tar, "etc/group", b"root:x:0:\nwww-data:x:33:\n", 0o644)
+        _add_file(tar, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", 0o644)
+        _add_file(tar, "etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)
         for name, mode in (("var/lib/nginx", 0o755), ("var/log/nginx", 0o755), ("run", 0o755), ("tmp", 0o1777)):
             entry = tarfile.TarInfo(name)
             entry.type, entry.mode = tarfile.DIRTYPE, mode

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controller.rollout.conformance.subject import Subject
-from controller.rollout.deployer import Deployment, Done, Revision, SplitEntry, TrafficSplit, Workload
+from controller.rollout.conformance.subject import ServesOne, Subject
+from controller.rollout.deployer import BASIS_POINTS, Deployment, Done, Revision, SplitEntry, TrafficSplit, Workload
 from store.rollout_records import RevisionState
 
 HOST = "conformance"
@@ -104,8 +104,20 @@ class Bench:
                 self.verb("stage", scene, each.id)
                 self.verb("warm", scene, each.id)
             if weights:
-                self.apply(scene, scene.split(*weights))
+                self.apply(scene, scene.split(*self.shares(*weights)))
         return scene
+
+    @property
+    def serves_one(self) -> bool:
+        """Whether the source gives all the traffic to one revision, by its subject's own account."""
+        return isinstance(self.subject, ServesOne) and self.subject.serves_one
+
+    def shares(self, *weights: int) -> tuple[int, ...]:
+        """These weights, or all to the last of the largest where one revision serves alone."""
+        if not self.serves_one:
+            return weights
+        last = max(range(len(weights)), key=lambda each: (weights[each], each))
+        return tuple(BASIS_POINTS if each == last else 0 for each in range(len(weights)))
 
     def verb(self, verb: str, scene: Scene, revision_id: str, **more: Any) -> Any:
         """Call a revision verb with the state that its caller would have left the revisions in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from controller.errors import InvalidSplit
 from controller.rollout.conformance.bench import (
     VERBS,
     Bench,
@@ -14,6 +15,7 @@ from controller.rollout.conformance.bench import (
     done_of,
     expect,
     expect_equal,
+    expect_same,
     shown,
     weights_of,
 )
@@ -35,7 +37,7 @@ def _verb_outcomes(bench: Bench) -> None:
 
 def _split_outcome(bench: Bench) -> None:
     scene = bench.ready_scene("shop")
-    for split in (scene.split(2_500, 7_500), scene.split(10_000, 0)):
+    for split in (scene.split(*bench.shares(2_500, 7_500)), scene.split(10_000, 0)):
         applied = bench.apply(scene, split)
         if not isinstance(applied, Applied):
             raise CheckFailed(f"apply_traffic_split returned {shown(applied)} instead of an Applied")
@@ -45,25 +47,44 @@ def _split_outcome(bench: Bench) -> None:
 
 def _split_enforced(bench: Bench) -> None:
     scene = bench.ready_scene("shop")
-    split = scene.split(2_500, 7_500)
+    split = scene.split(*bench.shares(2_500, 7_500))
     bench.apply(scene, split)
     expect_equal(bench.enforced(scene), weights_of(split), "what the provider enforces when the verb has returned")
+    if bench.serves_one:
+        _sharing_is_refused(bench, scene)
+
+
+def _sharing_is_refused(bench: Bench, scene: Scene) -> None:
+    """A source that cannot share the traffic says so, and leaves everything as it is."""
+    enforced, world, calls = bench.enforced(scene), bench.subject.snapshot(), bench.subject.provider_calls()
+    for weights in ((2_500, 7_500), (9_999, 1)):
+        try:
+            answer = bench.apply(scene, scene.split(*weights))
+        except InvalidSplit:
+            made = bench.subject.provider_calls() - calls
+            expect(made == 0, f"a split of {weights} was refused, but only after {made} call(s) of the provider")
+            expect_equal(bench.enforced(scene), enforced, "what the provider enforces after a refused split")
+            expect_same(world, bench.subject.snapshot(), "a refused split changed the provider's world")
+        else:
+            raise CheckFailed(
+                f"one revision serves alone, but a split of {weights} returned {shown(answer)}, no InvalidSplit"
+            )
 
 
 def _split_change(bench: Bench) -> None:
     scene = bench.ready_scene("shop", 10_000, 0)
-    for split in (scene.split(9_999, 1), scene.split(0, 10_000), scene.split(10_000, 0)):
+    for split in (scene.split(*bench.shares(9_999, 1)), scene.split(0, 10_000), scene.split(10_000, 0)):
         bench.apply(scene, split)
         expect_equal(bench.enforced(scene), weights_of(split), "what the provider enforces after the split changed")
 
 
 def _independence(bench: Bench) -> None:
     scene, other = bench.ready_scene("shop", 10_000, 0), bench.ready_scene("blog", 3_000, 7_000)
-    split = other.split(3_000, 7_000)
+    split = other.split(*bench.shares(3_000, 7_000))
     with bench.preparation():
         recorded, enforced = bench.report(other, split), bench.enforced(other)
     for weights in ((0, 10_000), (5_000, 5_000)):
-        bench.apply(scene, scene.split(*weights))
+        bench.apply(scene, scene.split(*bench.shares(*weights)))
         expect_equal(bench.enforced(other), enforced, "what the provider enforces of a workload that was not named")
         expect_equal(bench.report(other, split), recorded, "what is reported of a workload that was not named")
 

@@ -36,7 +36,12 @@ def _repeat_drain(bench: Bench) -> None:
 
 def _repeat_split(bench: Bench) -> None:
     scene = bench.ready_scene("shop")
-    _twice(bench, "apply_traffic_split", partial(bench.apply, scene, scene.split(2_500, 7_500)), changes=True)
+    _twice(
+        bench,
+        "apply_traffic_split",
+        partial(bench.apply, scene, scene.split(*bench.shares(2_500, 7_500))),
+        changes=True,
+    )
 
 
 def _twice(bench: Bench, verb: str, call: Callable[[], object], *, changes: bool) -> None:

@@ -66,4 +66,14 @@ class BreaksItsProvider(Protocol):
         """From now on every call of the provider fails, in a way that happens in real life (D4)."""
 
 
+@runtime_checkable
+class ServesOne(Protocol):
+    """A subject of a source that gives all the traffic to one revision. A split over several has to be refused (D3).
+
+    Checks that would share the traffic give all of it to the revision with the larger share instead.
+    """
+
+    serves_one: bool
+
+
 SubjectFactory = Callable[[], Subject]
