@@ -42,7 +42,8 @@ class Site:
         """
         for each in (self.root, *(self.root / name for name in ("releases", "incoming", "marks", "conf"))):
             each.mkdir(parents=True, exist_ok=True)
-            each.chmod(0o755)  # whatever the umask says: the web server's user goes through them
+            if each.stat().st_mode & 0o777 != 0o755:  # whatever the umask says: the web server's user goes through
+                each.chmod(0o755)
         with (self.root / "lock").open("a") as file:
             got = _lock(file.fileno(), MOST_SECONDS_FOR_THE_LOCK if patient else 0.0)
             if not got and patient:

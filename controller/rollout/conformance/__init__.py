@@ -10,7 +10,7 @@ from controller.rollout.conformance.entries import CONFORMANCE_GROUP, find_subje
 from controller.rollout.conformance.subject import (
     BreaksItsProvider,
     HoldsSessions,
-    ServesOne,
+    OneAtATime,
     ShowsWhatIsStaged,
     Subject,
     SubjectFactory,
@@ -25,7 +25,7 @@ __all__ = [
     "Check",
     "Finding",
     "HoldsSessions",
-    "ServesOne",
+    "OneAtATime",
     "ShowsWhatIsStaged",
     "Subject",
     "SubjectFactory",

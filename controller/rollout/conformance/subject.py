@@ -67,13 +67,13 @@ class BreaksItsProvider(Protocol):
 
 
 @runtime_checkable
-class ServesOne(Protocol):
-    """A subject of a source that gives all the traffic to one revision. A split over several has to be refused (D3).
+class OneAtATime(Protocol):
+    """A subject whose deployer has one revision of a workload at a time: warming one takes the other's place.
 
-    Checks that would share the traffic give all of it to the revision with the larger share instead.
+    Such a deployer has to refuse a split over several. Checks that move traffic bring up who gets it first.
     """
 
-    serves_one: bool
+    one_at_a_time: bool
 
 
 SubjectFactory = Callable[[], Subject]

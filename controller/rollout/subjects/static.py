@@ -29,7 +29,7 @@ class StaticSubject:
     :param docker_host: the engine; empty for that of ``DOCKER_HOST``. It must see the files of this machine.
     """
 
-    serves_one = True
+    one_at_a_time = True
 
     def __init__(self, *, image: str, docker_host: str = "") -> None:
         self._image = image
