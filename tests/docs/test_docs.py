@@ -46,6 +46,7 @@ from controller.metrics import IndexFigures, Metrics
 from controller.plugins.contract import PublicFace
 from controller.plugins.registry import load_registry
 from controller.plugins.sources.image_options import ImageOptions
+from controller.plugins.sources.static_options import StaticOptions
 from controller.settings import Settings, default_database_url
 from controller.settings_sources import LoadedSettings, load_settings
 from store.database import Database
@@ -180,6 +181,17 @@ def test_every_option_of_the_source_image_has_its_row_and_default() -> None:
         field = ImageOptions.model_fields[codes(row["Option"])[0]]
         plain = row["Default"].startswith("none")
         assert plain == (field.default is None or field.is_required())
+        assert plain or codes(row["Default"]) == [f"{field.default}"]
+
+
+def test_every_option_of_the_source_static_has_its_row_and_default() -> None:
+    """S2: the table of its page is its model."""
+    rows = table("docs/sources/static.md", "Options")
+    assert names(rows, "Option") == list(StaticOptions.model_fields)
+    for row in rows:
+        field = StaticOptions.model_fields[codes(row["Option"])[0]]
+        plain = row["Default"].startswith("none")
+        assert plain == (field.default is None)
         assert plain or codes(row["Default"]) == [f"{field.default}"]
 
 

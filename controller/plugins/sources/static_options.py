@@ -129,7 +129,7 @@ class StaticOptions(_Strict):
     max_files: int = Field(default=20_000, ge=1, le=1_000_000, description="more files are refused")
     max_bytes: Annotated[str, AfterValidator(_size)] = Field(default="1g", description="more content is refused")
     drain_seconds: int = Field(
-        default=0, ge=0, le=3600, description="how long a release stays untouched after it was replaced"
+        default=10, ge=0, le=3600, description="how long a release stays in service after it was replaced"
     )
     start_timeout_seconds: int = Field(default=30, ge=1, le=3600, description="how long a start may take")
     stop_grace_seconds: int = Field(default=10, ge=0, le=600, description="from the stop signal to SIGKILL")
