@@ -47,7 +47,7 @@ from controller.plugins.contract import PublicFace
 from controller.plugins.registry import load_registry
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.static_options import StaticOptions
-from controller.settings import Settings, default_database_url
+from controller.settings import Settings, default_database_url, default_sites
 from controller.settings_sources import LoadedSettings, load_settings
 from store.database import Database
 from store.rollout_records import EDGES, RevisionState
@@ -85,11 +85,11 @@ def test_the_documented_default_is_the_default(row: dict[str, str], monkeypatch:
     if name == "host":
         assert load_settings({}, {}).settings.host == socket.gethostname()
         return
-    if name == "database_url":
-        said = []
+    if name in ("database_url", "sites"):
+        said, default = [], default_database_url if name == "database_url" else default_sites
         for user in (0, 1000):
             monkeypatch.setattr(os, "geteuid", lambda user=user: user)
-            said.append(default_database_url().replace("/home/me", "$HOME"))
+            said.append(str(default()).replace("/home/me", "$HOME"))
         assert codes(row["Default"]) == said
         return
     value = Settings.model_fields[name].default
