@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from controller import __version__
 from controller.errors import (
     Conflict,
+    DeployInterrupted,
     EngineCallCancelled,
     ForeignRevision,
     GenerationConflict,
@@ -80,6 +81,7 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (StoreUnavailable, 503),
     (LockTimeout, 503),
     (SecretsKeyInvalid, 503),
+    (DeployInterrupted, 503),
     (EngineCallCancelled, 503),
     (TallydError, 500),
 )

@@ -24,6 +24,7 @@ from controller.doctor.examine import examine
 from controller.engine.endpoint import Endpoint
 from controller.engine.events import EventStream
 from controller.errors import (
+    DeployUnderWay,
     EngineRefused,
     ForeignRevision,
     GenerationConflict,
@@ -31,6 +32,8 @@ from controller.errors import (
     InvalidSplit,
     LeaseHeld,
     RevisionNotFound,
+    SecretNotFound,
+    SecretUnreadable,
     SettingInvalid,
     SplitGenerationConflict,
     SplitNotFound,
@@ -415,6 +418,9 @@ SAMPLES: dict[type[TallydError], TallydError] = {
     EngineRefused: EngineRefused("web-1", "one", "another"),
     ForeignRevision: ForeignRevision("shop", "r1"),
     GenerationConflict: GenerationConflict(1, 2),
+    DeployUnderWay: DeployUnderWay("shop", "a deploy", 9),
+    SecretNotFound: SecretNotFound("shop", "PW"),
+    SecretUnreadable: SecretUnreadable("shop", "PW", "no key fits"),
     IllegalTransition: IllegalTransition("r1", "archived", "staged", []),
     InvalidSplit: InvalidSplit("shop", 9_999),
     RevisionNotFound: RevisionNotFound("shop", "r1"),
