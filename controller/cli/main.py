@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from controller import __version__
-from controller.cli import config as config_commands
 from controller.cli import (
+    chains,
     conformance,
     deploy,
     doctor,
@@ -23,6 +23,7 @@ from controller.cli import (
     secrets,
     workloads,
 )
+from controller.cli import config as config_commands
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -50,6 +51,8 @@ for command in (
     doctor.doctor,
     doctor.migrate,
     deploy.deploy,
+    chains.promote,
+    chains.teardown,
     schema.schema,
     probe.probe,
     router.router,

@@ -22,6 +22,7 @@ from controller.errors import (
     InvalidSplit,
     LockTimeout,
     NotFound,
+    PluginError,
     RowRejected,
     SecretsKeyInvalid,
     SplitGenerationConflict,
@@ -32,6 +33,7 @@ from controller.errors import (
 )
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
+from controller.http.chains import build_chains
 from controller.http.config import ConfigContext, build_config
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
@@ -74,10 +76,12 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (UsageError, 422),
     (RowRejected, 422),
     (InvalidSplit, 422),
+    (PluginError, 422),
     (ForeignRevision, 422),
     (StoreUnavailable, 503),
     (LockTimeout, 503),
     (SecretsKeyInvalid, 503),
+    (DeployInterrupted, 503),
     (EngineCallCancelled, 503),
     (DeployInterrupted, 503),
     (TallydError, 500),
@@ -97,6 +101,7 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
     app.include_router(build_rollout(context.database, context.now, context.access))
+    app.include_router(build_chains(context.database, context.registry, context.host, context.now, context.access))
     app.include_router(build_secrets(context.secrets, context.now, context.access))
     app.include_router(build_config(context.config, context.access))
     app.include_router(build_routers(context.database, context.host, context.registry, context.access))

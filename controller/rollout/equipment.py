@@ -147,6 +147,13 @@ def _ports(ports: Sequence[PublishedPort]) -> str:
     return orjson.dumps(objects).decode()
 
 
+def router_of(settings: Settings, database: Database, registry: Registry) -> Callable[[RuntimeConfig], bool]:
+    """What has the routers of this host follow a split; nothing where none are told anything."""
+    if settings.runtime_config is None:
+        return _no_router
+    return RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
+
+
 def equip(
     registry: Registry,
     settings: Settings,
@@ -160,9 +167,7 @@ def equip(
     :param environment: what git gets to see of ours.
     """
     verbs = EngineVerbs(endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=observer)
-    route: Callable[[RuntimeConfig], bool] = _no_router
-    if settings.runtime_config is not None:
-        route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
+    route = router_of(settings, database, registry)
     equipment = Equipment(
         settings.label_prefix,
         verbs,
