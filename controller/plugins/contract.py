@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
-from controller.errors import EngineError, PluginConfigInvalid, VerbFailed
+from controller.errors import DeployUnderWay, EngineError, PluginConfigInvalid, VerbFailed
 from controller.plugins.tools import ActingEngine, EngineTools, Equippable
 from controller.rollout.deployer import (
     Applied,
@@ -42,6 +42,7 @@ __all__ = [
     "ContainerRow",
     "ContainerSeen",
     "ContainerSpec",
+    "DeployUnderWay",
     "Deployer",
     "Deployment",
     "Done",
