@@ -175,10 +175,21 @@ def is_dead(owner: str, proc: Path = Path("/proc")) -> bool:
     try:
         state, began = _life(int(pid), proc)
     except FileNotFoundError:
-        return True
+        return _is_unknown(int(pid))
     except (OSError, IndexError):
         return False
     return began != start or state in _ENDED
+
+
+def _is_unknown(pid: int) -> bool:
+    """Whether there is no such process; the kernel says so too where /proc hides those of others (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _life(pid: int, proc: Path) -> tuple[str, str]:

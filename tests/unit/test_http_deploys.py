@@ -20,7 +20,7 @@ DEPLOYS = "/api/v1/workloads/shop/deploys"
 def browser(served: Served, database: Database) -> Browser:
     """The API over a workload with revisions, whose source does not deploy."""
     shop(database, S.READY, S.INACTIVE)
-    declare(database, "blog")
+    declare(database, "wiki")
     return served.browser()
 
 
@@ -44,8 +44,8 @@ def test_who_may_ask(served: Served, browser: Browser) -> None:
         (DEPLOYS, {"weights": [10_001]}, 422, "10000"),
         (DEPLOYS, {"keep": -1}, 422, "keep"),
         (DEPLOYS, {"gate": "open"}, 422, "gate"),
-        (DEPLOYS, {}, 409, "does not deploy"),
-        ("/api/v1/workloads/blog/deploys", {}, 409, "does not deploy"),
+        (DEPLOYS, {}, 409, "declare one that deploys"),
+        ("/api/v1/workloads/wiki/deploys", {}, 409, "declare one that deploys"),
         ("/api/v1/workloads/lost/deploys", {}, 404, "'lost' is not in the store"),
     ],
 )
