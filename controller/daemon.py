@@ -42,6 +42,7 @@ from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import equip
+from controller.rollout.followers import Asker
 from controller.settings import Settings
 from store.database import Database, open_database
 from store.revisions import count_revisions
@@ -232,6 +233,7 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                traefik_asks=Asker(self.settings.runtime_config),
             )
         )
         settle_memory()

@@ -29,11 +29,16 @@ def _no_router(_runtime: RuntimeConfig) -> bool:
     return False
 
 
+def _nobody_tells() -> str:
+    return "no router is told of splits"
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
-    ``route`` has the routers follow a split; returns whether that changed anything.
+    ``route`` has the routers follow a split; returns whether that changed anything. ``elsewhere`` says why it is not
+    certain that all of them do, or nothing.
     """
 
     prefix: str
@@ -41,6 +46,7 @@ class Equipment:
     database: Database
     host: str
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
+    elsewhere: Callable[[], str] = field(default=_nobody_tells)
 
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a connection there within a second."""
@@ -70,6 +76,10 @@ class Equipment:
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """See `EngineTools`."""
         return self.route(runtime)
+
+    def routed_elsewhere(self) -> str:
+        """See `EngineTools`."""
+        return self.elsewhere()
 
 
 def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> Assignment:
@@ -104,7 +114,9 @@ def equip(
     """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
     verbs = EngineVerbs(endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=observer)
     route: Callable[[RuntimeConfig], bool] = _no_router
+    elsewhere: Callable[[], str] = _nobody_tells
     if settings.runtime_config is not None:
-        route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
-    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route))
+        file = RuntimeFile(settings.runtime_config, database, settings.host, registry)
+        route, elsewhere = file.follow, file.followers.routed_elsewhere
+    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route, elsewhere))
     return verbs
