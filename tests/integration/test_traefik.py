@@ -165,6 +165,20 @@ def test_weights_are_kept_and_sessions_stick(site: Site) -> None:
     assert {visitor.get(cookie=first.cookie).name for _ in range(20)} == {first.name}
 
 
+def test_a_face_with_a_port_leads_to_that_port(site: Site) -> None:
+    """T4, T5, S1: of the same revisions, by the same weights."""
+    blocks = [site.block("a", 10_000), site.block("b", 0)]
+    for each in blocks:
+        name = f"{each['revision_id']}-admin"
+        site.block(name, 0)
+        each["targets"][0]["ports"] = {"9090": site.backends[name].port}
+    told = workload("shop", ["shop.example/", "shop.example/admin"], blocks)
+    told["faces"][1]["port"] = 9090
+    site.serve(told)
+    assert site.visitor().get("/").name == "a"
+    assert site.visitor().get("/admin/x").name == "a-admin"
+
+
 def test_what_cannot_be_served_is_unavailable(site: Site) -> None:
     """T3, T5: 503 for a workload in quarantine and for one where all drain; nobody else notices."""
     site.serve(
