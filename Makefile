@@ -28,7 +28,7 @@ test: venv ## Run every test; ARGS="-k name" for some
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: bench
-bench: venv ## Measure P1 to P9 on a real engine; ARGS="--quick", "--write", "--help"
+bench: venv ## Measure P1 to P9 and T6 on a real engine; ARGS="--quick", "--write", "--help"
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then .ci/components; fi
 	@$(BIN)/python -m tests.bench $(ARGS)
 
