@@ -76,10 +76,11 @@ class Deploys:
         self.workload = Workload(workload_id, workload_id, WorkloadKind.PROJECT, f"{self.prefix}-{workload_id}")
         apply_workloads(self.database, [self.workload], CLOCK.now())
         self.enforced: list[RuntimeConfig] = []
+        self.elsewhere = ""
         self.revisions: dict[str, Revision] = {}
         self.split: TrafficSplit | None = None
         self.source = ImageSource()
-        self.source.equip(Stored(self, self.prefix, verbs, self.database, HOST, self._route))
+        self.source.equip(Stored(self, self.prefix, verbs, self.database, HOST, self._route, lambda: self.elsewhere))
 
     def close(self) -> None:
         """Remove what was made."""
