@@ -148,6 +148,8 @@ def equip(
     if settings.runtime_config is not None:
         file = RuntimeFile(settings.runtime_config, database, settings.host, registry)
         route, elsewhere = file.follow, file.followers.routed_elsewhere
-    given = Equipment(settings.label_prefix, verbs, database, settings.host, route, hooks.halt, elsewhere)
+    given = Equipment(
+        settings.label_prefix, verbs, database, settings.host, route, halt=hooks.halt, elsewhere=elsewhere
+    )
     equip_sources(registry, given)
     return verbs

@@ -40,8 +40,8 @@ OPTIONS: Mapping[str, Any] = {"port": 8080, "start_timeout_seconds": 20, "drain_
 class Stored(Equipment):
     """What a controller gives its sources, with the revisions of a test instead of the store's."""
 
-    def __init__(self, deploys: Deploys, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, deploys: Deploys, *given: Any, **hooks: Any) -> None:
+        super().__init__(*given, **hooks)
         object.__setattr__(self, "_deploys", deploys)
 
     def deployment(self, workload: Workload) -> Deployment:
@@ -80,7 +80,9 @@ class Deploys:
         self.revisions: dict[str, Revision] = {}
         self.split: TrafficSplit | None = None
         self.source = ImageSource()
-        self.source.equip(Stored(self, self.prefix, verbs, self.database, HOST, self._route, lambda: self.elsewhere))
+        self.source.equip(
+            Stored(self, self.prefix, verbs, self.database, HOST, self._route, elsewhere=lambda: self.elsewhere)
+        )
 
     def close(self) -> None:
         """Remove what was made."""
