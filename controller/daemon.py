@@ -41,7 +41,10 @@ from controller.notify import Notifier
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
-from controller.rollout.equipment import equip
+from controller.rollout.equipment import Hooks, equip
+from controller.rollout.followers import Asker
+from controller.rollout.jobs import DeployJobs
+from controller.rollout.rollouts import Rollouts
 from controller.rollout.secrets import Secrets
 from controller.settings import Settings
 from store.database import Database, open_database
@@ -110,8 +113,12 @@ class Daemon:
             observer=self.metrics.observe_request,
         )
         self.database = open_store(settings)
-        observe = self.metrics.observe_request
-        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe, environment)
+        halt = threading.Event()
+        hooks = Hooks(observer=self.metrics.observe_request, halt=halt, environment=environment)
+        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, hooks)
+        self.deploys = DeployJobs(
+            Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt), CLOCK.now, halt
+        )
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
         self._http = HttpServer(*settings.address, self._build_app)
@@ -176,9 +183,11 @@ class Daemon:
         self._stopped.set()
         self._ended.put(0)
         self._notifier.stopping()
+        self.deploys.halt()
         self.reloading.stop()
         self.watch.stop()
         self.loop.stop()
+        self.deploys.stop()
         self._http.stop()
         self.keeper.stop()
         self._engine.close()
@@ -224,6 +233,7 @@ class Daemon:
                 ),
                 now=CLOCK.now,
                 longest_silence_seconds=lambda: self.longest_silence_seconds,
+                deploys=self.deploys,
                 reloader=self.reloading,
                 reload_access=ReloadAccess(self.settings.reload_tokens),
                 config=ConfigContext(
@@ -234,6 +244,7 @@ class Daemon:
                     worker=self.reloading.worker,
                 ),
                 secrets=Secrets(self.database, self.settings.secrets_key_file),
+                traefik_asks=Asker(self.settings.runtime_config),
             )
         )
         settle_memory()

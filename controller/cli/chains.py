@@ -20,7 +20,7 @@ from controller.engine.verbs import EngineVerbs
 from controller.errors import UsageError
 from controller.labels import LabelNames
 from controller.plugins.registry import Registry, load_registry
-from controller.rollout.equipment import equip, router_of
+from controller.rollout.equipment import Hooks, equip, router_of
 from controller.rollout.promote import promote_revision
 from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
 from controller.rollout.teardown import Going, Teardown, plan_teardown
@@ -144,7 +144,7 @@ def _equipped(context: typer.Context) -> Iterator[tuple[Settings, Database, Regi
     called = invocation(context)
     settings, registry = called.settings(), load_registry()
     with called.store() as database:
-        verbs = equip(registry, settings, endpoint_from(os.environ), database)
+        verbs = equip(registry, settings, endpoint_from(os.environ), database, Hooks(environment=os.environ))
         try:
             yield settings, database, registry, verbs
         finally:

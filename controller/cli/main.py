@@ -53,6 +53,7 @@ for command in (
     deploy.deploy,
     chains.promote,
     chains.teardown,
+    deploy.rollback,
     schema.schema,
     probe.probe,
     router.router,

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import orjson
 
 from controller.engine.client import DEFAULT_TIMEOUT_SECONDS, Observer
+from controller.engine.connections import count_connections
 from controller.engine.container_json import blotted, secret_values_of, seen_of, wanted_json
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress, VolumeSeen
 from controller.engine.endpoint import Endpoint
@@ -23,15 +24,21 @@ from controller.errors import EngineConflict, EngineError, EngineNotFound, OwnCo
 
 _FRAME_HEADER = 8
 _LONGEST_LINE = 500
+_WITHOUT_PROCESSES = ("created", "exited", "dead", "removing")
 
 
 def unobserved(_operation: str, _result: str, _seconds: float, /) -> None:
     """An observer that does not look."""
 
 
+def unheard(_line: str) -> None:
+    """A listener that does not listen."""
+
+
 class EngineVerbs:
     """Verbs of one engine, from any thread.
 
+    :param pulled: hears of every pull whose caller does not listen itself.
     :param own: ids of the container that the controller runs in, whole or shortened; found out where not given.
     """
 
@@ -41,11 +48,13 @@ class EngineVerbs:
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         observer: Observer = unobserved,
+        pulled: Progress = unheard,
         own: Collection[str] | None = None,
     ) -> None:
         self._exchange = Exchange(endpoint, timeout_seconds, observer)
         self._images = Images(self._exchange)
         self._volumes = Volumes(self._exchange)
+        self._pulled = pulled
         self._own = own_ids() if own is None else own
 
     def find_image(self, reference: str) -> str:
@@ -56,11 +65,9 @@ class EngineVerbs:
         """See :meth:`Images.resolve`."""
         return self._images.resolve(reference, credentials)
 
-    def pull_image(
-        self, reference: str, credentials: Credentials | None = None, told: Progress = lambda _line: None
-    ) -> None:
+    def pull_image(self, reference: str, credentials: Credentials | None = None, told: Progress = unheard) -> None:
         """See :meth:`Images.pull`."""
-        self._images.pull(reference, credentials, told)
+        self._images.pull(reference, credentials, self._pulled if told is unheard else told)
 
     def create_container(self, spec: ContainerSpec) -> str:
         """Create a container and return its id; it is not started. One that cannot be made whole is not left behind.
@@ -130,10 +137,20 @@ class EngineVerbs:
 
         :raises EngineError: the engine does not tell.
         """
-        try:
-            return seen_of(self._inspected(container_id))
-        except EngineNotFound:
-            return None
+        said = self._inspected(container_id)
+        return None if said is None else seen_of(said)
+
+    def open_connections(self, container_id: str) -> int | None:
+        """How many connections from outside a container has; ``None`` where that cannot be seen from here.
+
+        One that is gone or stopped has none. See :mod:`controller.engine.connections`.
+
+        :raises EngineError: the engine does not tell.
+        """
+        said = self._inspected(container_id)
+        if said is None or seen_of(said).state in _WITHOUT_PROCESSES:
+            return 0
+        return count_connections(said)
 
     def list_containers(self, labels: Mapping[str, str]) -> list[ContainerSeen]:
         """The containers that carry all these labels, in any state, by name.
@@ -158,7 +175,7 @@ class EngineVerbs:
         path = f"/containers/{quote(container_id, safe='')}/logs"
         try:
             answer = self._exchange.ask(Request("logs", "GET", path, params))
-            values = secret_values_of(self._inspected(container_id))
+            values = secret_values_of(self._inspected(container_id) or {})
         except EngineNotFound:
             return []
         text = blotted(b"".join(_frames(answer)).decode("utf-8", "replace"), values)
@@ -180,10 +197,12 @@ class EngineVerbs:
         """End the calls in flight and refuse later ones (R3)."""
         self._exchange.cancel()
 
-    def _inspected(self, container_id: str) -> Mapping[str, Any]:
+    def _inspected(self, container_id: str) -> dict[str, Any] | None:
         path = f"/containers/{quote(container_id, safe='')}/json"
-        said: Mapping[str, Any] = decoded("inspect", self._exchange.ask(Request("inspect", "GET", path)), dict)
-        return said
+        try:
+            return dict(decoded("inspect", self._exchange.ask(Request("inspect", "GET", path)), dict))
+        except EngineNotFound:
+            return None
 
     def _check_own(self, container_id: str) -> None:
         if not self._own:

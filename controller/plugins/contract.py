@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
 from controller.errors import (
+    DeployUnderWay,
     EngineError,
     GitFailed,
     InvalidSplit,
@@ -59,6 +60,7 @@ __all__ = [
     "ContainerRow",
     "ContainerSeen",
     "ContainerSpec",
+    "DeployUnderWay",
     "Deployer",
     "Deployment",
     "Done",

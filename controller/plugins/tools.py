@@ -7,6 +7,7 @@ thread, and each call has a deadline of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
@@ -102,6 +103,9 @@ class ActingEngine(Protocol):
     def list_containers(self, labels: Mapping[str, str]) -> list[ContainerSeen]:
         """The containers that carry all these labels, by name."""
 
+    def open_connections(self, container_id: str) -> int | None:
+        """How many connections from outside a container has; ``None`` where that cannot be seen from here."""
+
     def last_lines(self, container_id: str, count: int) -> list[str]:
         """The last lines that a container wrote; values of its secret variables are blotted out."""
 
@@ -178,8 +182,26 @@ class EngineTools(Protocol):
         What was asked for already, and has not begun, is not asked for twice.
         """
 
+    def busy(self, workload: Workload) -> str:
+        """Who deploys the workload now, in whatever process, and what is being done; empty for nobody."""
+
+    def turn(self, workload: Workload, doing: str) -> AbstractContextManager[object]:
+        """While the block lasts nobody else deploys the workload. ``doing`` is what others are told. Never waits.
+
+        :raises DeployUnderWay: somebody else has the turn.
+        """
+
+    def pause(self, seconds: float) -> bool:
+        """Wait so long; returns at once, and true, when the process stops: leave things as they are then."""
+
     def enforce(self, runtime: RuntimeConfig) -> bool:
-        """Have the routers follow a workload's split; returns when they do, and whether that changed anything."""
+        """Have the routers follow a workload's split; returns when those that are known do, or after ten seconds.
+
+        :returns: whether that changed anything.
+        """
+
+    def routed_elsewhere(self) -> str:
+        """Empty when no router sends anybody to where the splits no longer lead; else why that is not certain."""
 
 
 @runtime_checkable

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +13,9 @@ import orjson
 
 from controller.declared.git import Git, GitLimits
 from controller.engine.client import Observer
-from controller.engine.containers import ContainerSeen, PublishedPort
+from controller.engine.containers import ContainerSeen, Progress, PublishedPort
 from controller.engine.endpoint import Endpoint
-from controller.engine.verbs import EngineVerbs, unobserved
+from controller.engine.verbs import EngineVerbs, unheard, unobserved
 from controller.errors import NotFound
 from controller.plugins.registry import Registry, equip_sources
 from controller.plugins.tools import GitCommand, SecretSeen
@@ -22,13 +24,13 @@ from controller.rollout.host_paths import allowed_path
 from controller.rollout.ledger import read_deployment
 from controller.rollout.runtime_file import RuntimeFile
 from controller.rollout.secrets import Secrets, by_name
+from controller.rollout.turns import AT_ONCE, is_dead, turn_held
 from controller.settings import Settings
 from store.database import Database
 from store.deployed_rows import bind_row, drop_rows
 from store.records import Assignment, Workload, WorkloadKind
 from store.revisions import declared_digest
-
-NO_ENVIRONMENT: Mapping[str, str] = {}
+from store.turns import find_turn
 
 _CONNECT_SECONDS = 1.0
 
@@ -41,13 +43,18 @@ def _no_router(_runtime: RuntimeConfig) -> bool:
     return False
 
 
+def _nobody_tells() -> str:
+    return "no router is told of splits"
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
     ``route`` has the routers follow a split; returns whether that changed anything. ``key_file`` has the keys of
     secret values, ``volume_roots`` are the folders whose contents may be mounted. ``environment`` is what git gets to
-    see of ours. ``ask`` has a declaration deployed; returns whether somebody does that.
+    see of ours. ``ask`` has a declaration deployed; returns whether somebody does that. ``halt`` is set when the
+    process stops. ``elsewhere`` says why it is not certain that all of them do, or nothing.
     """
 
     prefix: str
@@ -61,6 +68,8 @@ class Equipment:
     sites: Path = Path("/var/lib/tallyd/sites")
     environment: Mapping[str, str] = field(default_factory=dict)
     ask: Callable[[Workload, str], bool] = field(default=_nobody_deploys)
+    halt: threading.Event = field(default_factory=threading.Event)
+    elsewhere: Callable[[], str] = field(default=_nobody_tells)
 
     def git(self, folder: Path) -> GitCommand:
         """See `EngineTools`."""
@@ -111,9 +120,26 @@ class Equipment:
         """See `EngineTools`."""
         return self.ask(workload, reason)
 
+    def busy(self, workload: Workload) -> str:
+        """See `EngineTools`."""
+        holder = find_turn(self.database, workload.id)
+        return "" if holder is None or is_dead(holder.owner) else holder.doing
+
+    def turn(self, workload: Workload, doing: str) -> AbstractContextManager[object]:
+        """See `EngineTools`."""
+        return turn_held(self.database, workload.id, doing, patience=AT_ONCE, halt=self.halt)
+
+    def pause(self, seconds: float) -> bool:
+        """See `EngineTools`."""
+        return self.halt.wait(seconds)
+
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """See `EngineTools`."""
         return self.route(runtime)
+
+    def routed_elsewhere(self) -> str:
+        """See `EngineTools`."""
+        return self.elsewhere()
 
 
 def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> Assignment:
@@ -154,21 +180,33 @@ def router_of(settings: Settings, database: Database, registry: Registry) -> Cal
     return RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
 
 
-def equip(
-    registry: Registry,
-    settings: Settings,
-    endpoint: Endpoint,
-    database: Database,
-    observer: Observer = unobserved,
-    environment: Mapping[str, str] = NO_ENVIRONMENT,
-) -> EngineVerbs:
-    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops.
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a process hears and says: of each request to the engine, of each line of a pull, and that it stops.
 
-    :param environment: what git gets to see of ours.
+    ``environment`` is what git gets to see of ours.
     """
-    verbs = EngineVerbs(endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=observer)
-    route = router_of(settings, database, registry)
-    equipment = Equipment(
+
+    observer: Observer = unobserved
+    pulled: Progress = unheard
+    halt: threading.Event = field(default_factory=threading.Event)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def equip(
+    registry: Registry, settings: Settings, endpoint: Endpoint, database: Database, hooks: Hooks | None = None
+) -> EngineVerbs:
+    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
+    hooks = hooks or Hooks()
+    verbs = EngineVerbs(
+        endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=hooks.observer, pulled=hooks.pulled
+    )
+    route: Callable[[RuntimeConfig], bool] = _no_router
+    elsewhere: Callable[[], str] = _nobody_tells
+    if settings.runtime_config is not None:
+        file = RuntimeFile(settings.runtime_config, database, settings.host, registry)
+        route, elsewhere = file.follow, file.followers.routed_elsewhere
+    given = Equipment(
         settings.label_prefix,
         verbs,
         database,
@@ -178,9 +216,11 @@ def equip(
         settings.volume_roots,
         _folder_of(settings.manifests),
         settings.sites / settings.host,
-        environment,
+        hooks.environment,
+        halt=hooks.halt,
+        elsewhere=elsewhere,
     )
-    equip_sources(registry, equipment)
+    equip_sources(registry, given)
     return verbs
 
 

@@ -431,7 +431,6 @@ SAMPLES: dict[type[TallydError], TallydError] = {
     EngineRefused: EngineRefused("web-1", "one", "another"),
     ForeignRevision: ForeignRevision("shop", "r1"),
     GenerationConflict: GenerationConflict(1, 2),
-    DeployUnderWay: DeployUnderWay("shop", "a deploy", 9),
     SecretNotFound: SecretNotFound("shop", "PW"),
     SecretUnreadable: SecretUnreadable("shop", "PW", "no key fits"),
     IllegalTransition: IllegalTransition("r1", "archived", "staged", []),

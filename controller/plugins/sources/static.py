@@ -35,7 +35,7 @@ from controller.plugins.contract import (
     split_of,
 )
 from controller.plugins.sources.static_actions import bind, bring_up, clear_servers, have_image, publish, take_away
-from controller.plugins.sources.static_content import Target, copy_release, directory_of, measured
+from controller.plugins.sources.static_content import Target, copy_release, directory_of, measured, site_of
 from controller.plugins.sources.static_options import StaticOptions, declared_options_of, options_of
 from controller.plugins.sources.static_ready import Timing
 from controller.plugins.sources.static_server import WHOLE, blocks_of, serving
@@ -54,11 +54,12 @@ class StaticSource:
         self._lock = threading.Lock()
         self._turns: dict[str, threading.Lock] = {}
         self._timing = Timing(time.monotonic, threading.Event().wait)
-        self._upkeep = Upkeep(self._timing)
+        self._upkeep = Upkeep()
 
     def equip(self, tools: EngineTools) -> None:
         """Take the tools."""
         self._tools = tools
+        self._timing = Timing(time.monotonic, tools.pause)
 
     def validate(self, config: Mapping[str, Any]) -> None:
         """Check the options, and that the folder may be published where that can be told here."""
@@ -134,7 +135,7 @@ class StaticSource:
             published = target.site.current() == release
             since = 0.0 if published else target.site.marked(release, "left")
             if since is not None and since < target.options.drain_seconds:
-                self._timing.pause(target.options.drain_seconds - since)
+                self._wait(target.options.drain_seconds - since)
             with target.site.locked():
                 if published:
                     target.site.unpublish()
@@ -180,21 +181,25 @@ class StaticSource:
         """Have the published release whole and its web server up, by the verbs; tell of files that have changed."""
         tools, workload = self._at_hand(), request.workload
         declared = declared_options_of(workload.source_config)
+        if doing := tools.busy(workload):
+            raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
         turn = self._turn_of(workload.id)
         if not turn.acquire(blocking=False):
             raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
         try:
-            deployment = tools.deployment(workload)
-            if deployment is None or not deployment.revisions:
+            before = tools.deployment(workload)
+            if before is None or not before.revisions:
                 return Outcome(Result.DRIFT, "nothing is deployed yet")
-            revision = serving(deployment)
-            if revision is None:
+            if serving(before) is None:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
-            target = self._target(deployment, revision)
-            with _told(_named(target)), target.site.locked(patient=False) as got:
-                if not got:
+            with _told(f"workload {workload.id!r}"), site_of(tools, workload).locked(patient=False) as got:
+                # Read anew: what another process staged before we had the lock is not taken for left over.
+                deployment = tools.deployment(workload)
+                revision = serving(deployment) if deployment is not None and got else None
+                if deployment is None or revision is None:
                     raise Retry(_BUSY_SECONDS, "another process works on this site")
-                repaired, drifts = self._upkeep.look_after(tools, target, deployment)
+                target = self._target(deployment, revision)
+                repaired, drifts = self._upkeep.look_after(tools, target, deployment, self._timing)
             repaired += self._lead_there(workload)
         finally:
             turn.release()
@@ -210,6 +215,12 @@ class StaticSource:
         """
         with self._turn_of(workload.id), _told(f"workload {workload.id!r}"):
             return take_away(self._at_hand(), workload)
+
+    def _wait(self, seconds: float) -> None:
+        ends = self._timing.monotonic() + seconds
+        while (left := ends - self._timing.monotonic()) > 0:
+            if self._timing.pause(left):
+                raise VerbFailed("ended, because the controller stops; draining again goes on")
 
     def _lead_there(self, workload: Workload) -> list[str]:
         """A server that was made anew or started again may have another address."""

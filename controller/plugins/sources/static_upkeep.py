@@ -34,8 +34,7 @@ _FOLDERS_BESIDE_FILES = 4
 class Upkeep:
     """Remembers how files looked when they were read last. What it does not remember is read again, and no more."""
 
-    def __init__(self, timing: Timing) -> None:
-        self._timing = timing
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._releases: dict[str, str] = {}
         self._sources: dict[str, tuple[str, str]] = {}
@@ -68,7 +67,9 @@ class Upkeep:
         with self._lock:
             self._releases.pop(str(target.site.path_of(damaged)), None)
 
-    def look_after(self, tools: EngineTools, target: Target, deployment: Deployment) -> tuple[list[str], list[str]]:
+    def look_after(
+        self, tools: EngineTools, target: Target, deployment: Deployment, timing: Timing
+    ) -> tuple[list[str], list[str]]:
         """Returns what was repaired, and what is told."""
         repaired, drifts = self._mend_release(tools, target)
         site, release = target.site, target.release
@@ -80,7 +81,7 @@ class Upkeep:
             repaired.append("the configuration of its web server is written again")
         wrong = wrong_server(tools, target, servers_of(tools, target.workload))
         if wrong and release:
-            bring_up(tools, target, public_question(target.options, site.path_of(release)), self._timing)
+            bring_up(tools, target, public_question(target.options, site.path_of(release)), timing)
             repaired.append(wrong)
         if bind(tools, target, deployment, revision_too=True):
             repaired.append("its row is bound")
