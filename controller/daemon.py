@@ -42,6 +42,7 @@ from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import Hooks, equip
+from controller.rollout.followers import Asker
 from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
 from controller.settings import Settings
@@ -241,6 +242,7 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                traefik_asks=Asker(self.settings.runtime_config),
             )
         )
         settle_memory()

@@ -6,11 +6,13 @@ No verb ever acts on the container that the controller runs in. Each may be repe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from controller.engine.client import DEFAULT_TIMEOUT_SECONDS, Observer
+from controller.engine.connections import count_connections
 from controller.engine.container_json import seen_of, wanted_json
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress
 from controller.engine.endpoint import Endpoint
@@ -21,6 +23,7 @@ from controller.errors import EngineConflict, EngineError, EngineNotFound, OwnCo
 
 _FRAME_HEADER = 8
 _LONGEST_LINE = 500
+_WITHOUT_PROCESSES = ("created", "exited", "dead", "removing")
 
 
 def unobserved(_operation: str, _result: str, _seconds: float, /) -> None:
@@ -128,12 +131,20 @@ class EngineVerbs:
 
         :raises EngineError: the engine does not tell.
         """
-        path = f"/containers/{quote(container_id, safe='')}/json"
-        try:
-            answer = self._exchange.ask(Request("inspect", "GET", path))
-        except EngineNotFound:
-            return None
-        return seen_of(decoded("inspect", answer, dict))
+        said = self._inspected(container_id)
+        return None if said is None else seen_of(said)
+
+    def open_connections(self, container_id: str) -> int | None:
+        """How many connections from outside a container has; ``None`` where that cannot be seen from here.
+
+        One that is gone or stopped has none. See :mod:`controller.engine.connections`.
+
+        :raises EngineError: the engine does not tell.
+        """
+        said = self._inspected(container_id)
+        if said is None or seen_of(said).state in _WITHOUT_PROCESSES:
+            return 0
+        return count_connections(said)
 
     def list_containers(self, labels: Mapping[str, str]) -> list[ContainerSeen]:
         """The containers that carry all these labels, in any state, by name.
@@ -164,6 +175,13 @@ class EngineVerbs:
     def cancel(self) -> None:
         """End the calls in flight and refuse later ones (R3)."""
         self._exchange.cancel()
+
+    def _inspected(self, container_id: str) -> dict[str, Any] | None:
+        path = f"/containers/{quote(container_id, safe='')}/json"
+        try:
+            return dict(decoded("inspect", self._exchange.ask(Request("inspect", "GET", path)), dict))
+        except EngineNotFound:
+            return None
 
     def _check_own(self, container_id: str) -> None:
         if not self._own:

@@ -62,6 +62,7 @@ class HttpContext:
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
+    traefik_asks: Callable[[], None] = lambda: None
 
 
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
@@ -97,7 +98,8 @@ def build_app(context: HttpContext) -> FastAPI:
     app.include_router(build_rollout(context.database, context.now, context.access, context.deploys.rollouts))
     app.include_router(build_deploys(context.deploys, context.access))
     app.include_router(build_config(context.config, context.access))
-    app.include_router(build_routers(context.database, context.host, context.registry, context.access))
+    routers = build_routers(context.database, context.host, context.registry, context.access, context.traefik_asks)
+    app.include_router(routers)
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))
     _add_probes(app, context)
     return app

@@ -50,6 +50,9 @@ class ActingEngine(Protocol):
     def list_containers(self, labels: Mapping[str, str]) -> list[ContainerSeen]:
         """The containers that carry all these labels, by name."""
 
+    def open_connections(self, container_id: str) -> int | None:
+        """How many connections from outside a container has; ``None`` where that cannot be seen from here."""
+
     def last_lines(self, container_id: str, count: int) -> list[str]:
         """The last lines that a container wrote."""
 
@@ -94,7 +97,13 @@ class EngineTools(Protocol):
         """Wait so long; returns at once, and true, when the process stops: leave things as they are then."""
 
     def enforce(self, runtime: RuntimeConfig) -> bool:
-        """Have the routers follow a workload's split; returns when they do, and whether that changed anything."""
+        """Have the routers follow a workload's split; returns when those that are known do, or after ten seconds.
+
+        :returns: whether that changed anything.
+        """
+
+    def routed_elsewhere(self) -> str:
+        """Empty when no router sends anybody to where the splits no longer lead; else why that is not certain."""
 
 
 @runtime_checkable

@@ -33,12 +33,16 @@ def _no_router(_runtime: RuntimeConfig) -> bool:
     return False
 
 
+def _nobody_tells() -> str:
+    return "no router is told of splits"
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
     ``halt`` is set when the process stops. ``route`` has the routers follow a split; returns whether that changed
-    anything.
+    anything. ``elsewhere`` says why it is not certain that all of them do, or nothing.
     """
 
     prefix: str
@@ -47,6 +51,7 @@ class Equipment:
     host: str
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
     halt: threading.Event = field(default_factory=threading.Event)
+    elsewhere: Callable[[], str] = field(default=_nobody_tells)
 
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a connection there within a second."""
@@ -89,6 +94,10 @@ class Equipment:
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """See `EngineTools`."""
         return self.route(runtime)
+
+    def routed_elsewhere(self) -> str:
+        """See `EngineTools`."""
+        return self.elsewhere()
 
 
 def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> Assignment:
@@ -135,7 +144,12 @@ def equip(
         endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=hooks.observer, pulled=hooks.pulled
     )
     route: Callable[[RuntimeConfig], bool] = _no_router
+    elsewhere: Callable[[], str] = _nobody_tells
     if settings.runtime_config is not None:
-        route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
-    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route, hooks.halt))
+        file = RuntimeFile(settings.runtime_config, database, settings.host, registry)
+        route, elsewhere = file.follow, file.followers.routed_elsewhere
+    given = Equipment(
+        settings.label_prefix, verbs, database, settings.host, route, halt=hooks.halt, elsewhere=elsewhere
+    )
+    equip_sources(registry, given)
     return verbs

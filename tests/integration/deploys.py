@@ -40,8 +40,8 @@ OPTIONS: Mapping[str, Any] = {"port": 8080, "start_timeout_seconds": 20, "drain_
 class Stored(Equipment):
     """What a controller gives its sources, with the revisions of a test instead of the store's."""
 
-    def __init__(self, deploys: Deploys, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, deploys: Deploys, *given: Any, **hooks: Any) -> None:
+        super().__init__(*given, **hooks)
         object.__setattr__(self, "_deploys", deploys)
 
     def deployment(self, workload: Workload) -> Deployment:
@@ -76,10 +76,13 @@ class Deploys:
         self.workload = Workload(workload_id, workload_id, WorkloadKind.PROJECT, f"{self.prefix}-{workload_id}")
         apply_workloads(self.database, [self.workload], CLOCK.now())
         self.enforced: list[RuntimeConfig] = []
+        self.elsewhere = ""
         self.revisions: dict[str, Revision] = {}
         self.split: TrafficSplit | None = None
         self.source = ImageSource()
-        self.source.equip(Stored(self, self.prefix, verbs, self.database, HOST, self._route))
+        self.source.equip(
+            Stored(self, self.prefix, verbs, self.database, HOST, self._route, elsewhere=lambda: self.elsewhere)
+        )
 
     def close(self) -> None:
         """Remove what was made."""

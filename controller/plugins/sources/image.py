@@ -45,6 +45,7 @@ from controller.plugins.sources.image_containers import (
     remove_all,
     stop_all,
 )
+from controller.plugins.sources.image_drain import let_finish
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.image_plan import (
     blocks_of,
@@ -113,18 +114,15 @@ class ImageSource:
         return _done(target, changed, checks)
 
     def drain(self, deployment: Deployment, revision_id: str) -> Done:
-        """Leave sessions in flight their time, then stop the containers.
-
-        Nothing here counts connections, so the whole of ``drain_seconds`` passes.
-        """
+        """Leave sessions in flight their time, or as much of it as they take, then stop the containers."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         tools = self._at_hand()
         with self._turn(target), _told(_named(target)):
-            if not any(each.state in RUNNING for each in of_this(tools, target)):
+            running = [each for each in of_this(tools, target) if each.state in RUNNING]
+            if not running:
                 return _done(target, False)
-            if tools.pause(target.options.drain_seconds):
-                raise VerbFailed("the process stops; sessions in flight keep the rest of their time")
-            return _done(target, True, stop_all(tools, of_this(tools, target)))
+            waited = let_finish(tools, running, target.options, self._timing)
+            return _done(target, True, {**waited, **stop_all(tools, of_this(tools, target))})
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Remove the containers and their rows; the image stays, for who goes back to it."""

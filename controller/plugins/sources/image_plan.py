@@ -18,11 +18,13 @@ from controller.plugins.contract import (
     VolumeSpec,
     Workload,
     parse_config,
+    parse_faces,
 )
 from controller.plugins.sources.image_options import ImageOptions, bytes_of, seconds_of
 from controller.plugins.sources.image_reference import repository_of
 
 _STARTABLE = ("created", "exited")
+_SAME_PORT = range(65_536)
 _BEYOND_STARTING = ("dead", "removing")
 
 
@@ -219,12 +221,24 @@ def targets_of(deployment: Deployment, revision: Revision, prefix: str) -> list[
     rows = [there[each] for each in names if each in there]
     if options.publish_address is None:
         addresses = (_own_address(each, options.networks) for each in rows)
-        return [{"address": each, "port": options.port} for each in addresses if each]
+        others = _others(deployment, _SAME_PORT)
+        return [{"address": each, "port": options.port, **others} for each in addresses if each]
     address = _reachable(options.publish_address)
     if options.publish_port:
-        return [{"address": address, "port": options.publish_port}]
+        others = _others(deployment, {options.port: options.publish_port})
+        return [{"address": address, "port": options.publish_port, **others}]
     public = (_public_port(each, options.port) for each in rows)
-    return [{"address": address, "port": each} for each in public if each]
+    return [
+        {"address": address, "port": each, **_others(deployment, {options.port: each})} for each in public if each
+    ]
+
+
+def _others(deployment: Deployment, reached_at: Mapping[int, int] | range) -> dict[str, Any]:
+    """Where the ports are reached that faces ask for; nothing where none does, and no port that is not reached."""
+    faces, _ = parse_faces(deployment.workload.public_faces)
+    wanted = sorted({each.port for each in faces if each.port is not None})
+    ports = {str(each): reached_at[each] for each in wanted if each in reached_at}
+    return {"ports": ports} if wanted else {}
 
 
 def _reachable(address: str) -> str:
