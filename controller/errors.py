@@ -21,6 +21,7 @@
     ├── PluginError                  a plugin, or what it said, is unusable
     │   ├── PluginUnknown            no plugin of this kind is installed
     │   └── PluginConfigInvalid      the plugin refuses its configuration
+    ├── LookFailed                   what a trigger looks at cannot be asked
     ├── WatchFailed                  a folder cannot be watched
     ├── GitFailed                    git is not installed, or cannot work on the working tree
     ├── RouterError                  a router cannot be told, or not do it
@@ -35,7 +36,7 @@
         ├── InvalidSplit, ForeignRevision
         ├── NotFound ── RevisionNotFound, SplitNotFound
         ├── LockTimeout              somebody else holds a lock for too long
-        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
+        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict, TriggerSuperseded
             └── SplitConflict ── SplitGenerationConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
@@ -66,6 +67,7 @@ from store.errors import (
     StoreUnavailable,
     StoreUrlInvalid,
     TallydError,
+    TriggerSuperseded,
     WorkloadConflict,
 )
 
@@ -92,6 +94,7 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "LockTimeout",
+    "LookFailed",
     "ManifestInvalid",
     "NotFound",
     "OwnContainer",
@@ -115,6 +118,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreUrlInvalid",
     "TallydError",
+    "TriggerSuperseded",
     "UsageError",
     "VerbFailed",
     "WatchFailed",
@@ -226,6 +230,10 @@ class LeaderUnreachable(TallydError):
 
 class PluginError(TallydError):
     """A plugin, or what was said to it, cannot be used."""
+
+
+class LookFailed(TallydError):
+    """What a trigger looks at, such as a registry, cannot be asked, or answers nothing of use. Asked again later."""
 
 
 class PluginUnknown(PluginError):

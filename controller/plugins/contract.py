@@ -17,8 +17,24 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
-from controller.errors import EngineError, PluginConfigInvalid, VerbFailed
+from controller.errors import EngineError, GitFailed, LookFailed, PluginConfigInvalid, VerbFailed
 from controller.plugins.tools import ActingEngine, EngineTools, Equippable
+from controller.plugins.trigger import (
+    MANUAL,
+    Described,
+    Found,
+    HookMalformed,
+    HookRefused,
+    HookRequest,
+    Look,
+    Looking,
+    Receiving,
+    Trigger,
+    TriggerEvent,
+    TriggerIntent,
+    TriggerTools,
+    asked_by_hand,
+)
 from controller.rollout.deployer import (
     Applied,
     Deployer,
@@ -35,6 +51,7 @@ from store.records import MISSING, Assignment, ContainerRow, Workload, WorkloadK
 from store.rollout_records import RevisionState
 
 __all__ = [
+    "MANUAL",
     "MISSING",
     "ActingEngine",
     "Applied",
@@ -44,16 +61,26 @@ __all__ = [
     "ContainerSpec",
     "Deployer",
     "Deployment",
+    "Described",
     "Done",
     "EngineError",
     "EngineTools",
     "Equippable",
+    "Found",
+    "GitFailed",
     "HealthSpec",
+    "HookMalformed",
+    "HookRefused",
+    "HookRequest",
     "JsonSchema",
+    "Look",
+    "LookFailed",
+    "Looking",
     "Outcome",
     "PluginConfigInvalid",
     "PublicFace",
     "PublishedPort",
+    "Receiving",
     "ReconcileRequest",
     "Result",
     "Retry",
@@ -67,10 +94,12 @@ __all__ = [
     "Trigger",
     "TriggerEvent",
     "TriggerIntent",
+    "TriggerTools",
     "VerbFailed",
     "VolumeSpec",
     "Workload",
     "WorkloadKind",
+    "asked_by_hand",
     "parse_config",
     "parse_faces",
     "revision_of",
@@ -154,38 +183,6 @@ class Source(Protocol):
         :raises Retry: to be asked again at a certain time.
         :raises Terminal: to be asked again only after the declaration changed.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerEvent:
-    """Something that happened and may concern a workload."""
-
-    kind: str
-    payload: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerIntent:
-    """That a workload is to be deployed, and why."""
-
-    workload_id: str
-    reason: str
-
-
-@runtime_checkable
-class Trigger(Protocol):
-    """What makes a workload deploy."""
-
-    kind: str
-
-    def validate(self, config: Mapping[str, Any]) -> None:
-        """Check a workload's trigger configuration.
-
-        :raises PluginConfigInvalid: naming the key, the value and what is allowed.
-        """
-
-    def match(self, workload: Workload, event: TriggerEvent) -> TriggerIntent | None:
-        """Whether this event deploys this workload. Pure."""
 
 
 def parse_config(model: type[BaseModel], config: Mapping[str, Any]) -> Any:

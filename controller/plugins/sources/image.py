@@ -52,7 +52,7 @@ from controller.plugins.sources.image_plan import (
     pinned,
 )
 from controller.plugins.sources.image_ready import Timing
-from controller.plugins.sources.image_reference import credentials_for
+from controller.plugins.image_reference import credentials_for
 from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell
 
 _BUSY_SECONDS = 5.0
