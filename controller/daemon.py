@@ -5,7 +5,6 @@ The one place that builds clients, clocks and threads.
 
 from __future__ import annotations
 
-import gc
 import random
 import secrets
 import signal
@@ -20,6 +19,7 @@ import structlog
 
 from controller import __version__
 from controller.activator import Activator, Running, candidate_for, first_activation, instance_id, register_host
+from controller.collector import settle_memory
 from controller.declared.config import locate_config
 from controller.declared.declaration import Declaration
 from controller.declared.reload_status import ReloadStatus
@@ -43,6 +43,7 @@ from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import equip
 from controller.settings import Settings
+from controller.triggering import Triggering
 from store.database import Database, open_database
 from store.revisions import count_revisions
 from store.schema import migrate
@@ -54,7 +55,6 @@ log = structlog.get_logger(__name__)
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
 _SPARE_SECONDS = 30.0
-_OBJECTS_OF_A_PASS = 50_000
 
 
 def open_store(settings: Settings) -> Database:
@@ -66,17 +66,6 @@ def open_store(settings: Settings) -> Database:
     if migrate(database):
         log.info("store migrated", url=database.display_url)
     return database
-
-
-def settle_memory() -> None:
-    """Once everything is imported and built: none of it is ever garbage, so Python's collector need not look there.
-
-    A whole collection over all modules takes as long as a tick, and falls into one of every few. A pass that finds
-    every row changed makes tens of thousands of objects and drops them; there is nothing to find among them either.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_OF_A_PASS)
 
 
 class Daemon:
@@ -130,6 +119,9 @@ class Daemon:
         )
         self.activations = Activations(first, CLOCK.monotonic)
         self.reloading = self._build_reloading(environment, flags)
+        self.triggering = Triggering(
+            self.registry, self.database, settings.host, environment, self.metrics, lambda: self.keeper.held, CLOCK
+        )
         self.watch = self._build_watch()
         self._started = False
         self._stopped = threading.Event()
@@ -162,6 +154,7 @@ class Daemon:
             address=self.address,
         )
         self.reloading.boot()
+        self.triggering.start()
         self.watch.start()
         self.loop.start()
         self.keeper.start()
@@ -176,6 +169,7 @@ class Daemon:
         self._ended.put(0)
         self._notifier.stopping()
         self.reloading.stop()
+        self.triggering.stop()
         self.watch.stop()
         self.loop.stop()
         self._http.stop()
@@ -232,6 +226,7 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                triggers=self.triggering.dispatcher,
             )
         )
         settle_memory()
@@ -285,6 +280,7 @@ class Daemon:
             self.keeper.committed()
         if not report.targeted:
             self.reloading.backstop(report.config_generation)
+        self.triggering.record(report)
         self.metrics.lease_held.set(self.keeper.held)
         self.status.record(report)
         self._narrator.tell(report)

@@ -22,6 +22,7 @@
     │   ├── PluginUnknown            no plugin of this kind is installed
     │   └── PluginConfigInvalid      the plugin refuses its configuration
     ├── LookFailed                   what a trigger looks at cannot be asked
+    ├── StandingBy                   another controller leads this host; this one dispatches nothing
     ├── WatchFailed                  a folder cannot be watched
     ├── GitFailed                    git is not installed, or cannot work on the working tree
     ├── RouterError                  a router cannot be told, or not do it
@@ -29,14 +30,18 @@
     │   └── RouterFailed             the proxy cannot be started, or refuses its configuration
     ├── ReloadFailed                 a new activation could not be built; the previous one serves
     ├── VerbFailed                   a deployer's provider failed, with what it said
+    ├── DeployInterrupted            the process stops; the deploy is resumed by deploying again
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
         ├── StoreUnavailable, StoreUrlInvalid, SchemaOutdated, RowRejected
         ├── PassSuperseded, EngineRefused, LeaseHeld, LeaseLost
+        ├── TurnLost                 another deploy took the turn of this one
         ├── InvalidSplit, ForeignRevision
         ├── NotFound ── RevisionNotFound, SplitNotFound
         ├── LockTimeout              somebody else holds a lock for too long
-        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict, TriggerSuperseded
+        └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
+            ├── TriggerSuperseded    somebody else dispatched the workload's trigger
+            ├── DeployUnderWay       somebody else deploys the workload
             └── SplitConflict ── SplitGenerationConflict
 
 A plugin's own way to speak is :class:`controller.plugins.contract.Retry` and ``Terminal``.
@@ -46,6 +51,7 @@ from collections.abc import Mapping
 
 from store.errors import (
     Conflict,
+    DeployUnderWay,
     EngineRefused,
     ForeignRevision,
     GenerationConflict,
@@ -68,6 +74,7 @@ from store.errors import (
     StoreUrlInvalid,
     TallydError,
     TriggerSuperseded,
+    TurnLost,
     WorkloadConflict,
 )
 
@@ -75,6 +82,8 @@ __all__ = [
     "BranchUnknown",
     "ConfigInvalid",
     "Conflict",
+    "DeployInterrupted",
+    "DeployUnderWay",
     "EngineActionFailed",
     "EngineAnswerInvalid",
     "EngineCallCancelled",
@@ -114,11 +123,13 @@ __all__ = [
     "SplitConflict",
     "SplitGenerationConflict",
     "SplitNotFound",
+    "StandingBy",
     "StoreError",
     "StoreUnavailable",
     "StoreUrlInvalid",
     "TallydError",
     "TriggerSuperseded",
+    "TurnLost",
     "UsageError",
     "VerbFailed",
     "WatchFailed",
@@ -212,6 +223,10 @@ class VerbFailed(TallydError):
         self.checks = dict(checks or {})
 
 
+class DeployInterrupted(TallydError):
+    """The process stops in the middle of a deploy. Nothing is marked; deploying again goes on from there (L2)."""
+
+
 class RouterError(TallydError):
     """A router cannot be told what to do, or cannot do it."""
 
@@ -234,6 +249,10 @@ class PluginError(TallydError):
 
 class LookFailed(TallydError):
     """What a trigger looks at, such as a registry, cannot be asked, or answers nothing of use. Asked again later."""
+
+
+class StandingBy(TallydError):
+    """This controller does not lead its host, so it dispatches no trigger. Ask the one that leads."""
 
 
 class PluginUnknown(PluginError):

@@ -176,3 +176,27 @@ class SplitGenerationConflict(SplitConflict):
         self.workload_id = workload_id
         self.expected = expected
         self.current = current
+
+
+class DeployUnderWay(Conflict):
+    """Somebody else deploys this workload; nothing was done. ``doing`` says who, and what."""
+
+    def __init__(self, workload_id: str, doing: str, seconds_left: float) -> None:
+        super().__init__(
+            f"workload {workload_id!r} is being worked on: {doing}; that turn runs out in "
+            f"{max(0.0, seconds_left):.0f} s unless it goes on. Wait for it (tallyd deploy --wait), or try again"
+        )
+        self.workload_id = workload_id
+        self.doing = doing
+        self.seconds_left = seconds_left
+
+
+class TurnLost(StoreError):
+    """The turn that a deploy writes under is no longer its own; nothing was written, and the deploy ends there."""
+
+    def __init__(self, workload_id: str) -> None:
+        super().__init__(
+            f"workload {workload_id!r}: another deploy took the turn, because this one was silent for too long; "
+            "look at it (tallyd revision list), and deploy again"
+        )
+        self.workload_id = workload_id

@@ -20,6 +20,7 @@ from store.database import Database
 from store.errors import RevisionConflict, RevisionNotFound
 from store.rollout_records import Revision, RevisionState, check_edge
 from store.tables import REVISIONS, TRAFFIC_SPLITS, WORKLOADS
+from store.turns import Turn, check_turn
 from store.workloads import get_in
 
 
@@ -98,6 +99,7 @@ def move_revision(  # noqa: PLR0913  # the step, whether it may still be made, a
     seen: RevisionState | None = None,
     detail: str = "",
     checks: Mapping[str, str] | None = None,
+    turn: Turn | None = None,
 ) -> Revision:
     """Take one step of a revision's life; when it is refused, nothing is saved (L1, L3).
 
@@ -106,9 +108,11 @@ def move_revision(  # noqa: PLR0913  # the step, whether it may still be made, a
     :raises RevisionNotFound: the workload has no such revision, or does not exist.
     :raises RevisionConflict: its state is not ``seen`` any more, or it would be archived while a split names it.
     :raises IllegalTransition: no edge leads from its state to ``wanted``.
+    :raises TurnLost: ``turn``, that of the deploy which makes this step, is somebody else's.
     """
     with database.writing() as connection:
         connection.execute(select(WORKLOADS.c.id).where(WORKLOADS.c.id == workload_id).with_for_update())
+        check_turn(connection, turn)
         current = _get(connection, workload_id, revision_id)
         if seen is not None and seen != current.state:
             raise RevisionConflict(f"revision {revision_id!r} is {current.state}, not {seen} any more")

@@ -28,6 +28,7 @@ from store.records import Workload
 from store.revisions import read_revisions
 from store.rollout_records import Revision, RevisionState, SplitEntry, TrafficSplit, check_entries
 from store.tables import REVISIONS, TRAFFIC_SPLITS
+from store.turns import Turn, check_turn
 from store.workloads import get_in
 
 SERVING = (RevisionState.READY,)
@@ -71,7 +72,7 @@ def deployment_of(
         return workload, read_revisions(connection, workload_id), _find(connection, workload_id)
 
 
-def set_split(
+def set_split(  # the split, and the three things that it may depend on
     database: Database,
     workload_id: str,
     entries: Sequence[SplitEntry],
@@ -79,6 +80,7 @@ def set_split(
     *,
     idempotency_key: str = "",
     expected_generation: int | None = None,
+    turn: Turn | None = None,
 ) -> TrafficSplit:
     """Set the split of a workload. The first one has generation 0; nothing is stored when it is refused.
 
@@ -95,10 +97,12 @@ def set_split(
     :raises RevisionConflict: a revision that would get traffic is not ready, or one of weight 0 is neither ready nor
         draining.
     :raises InvalidSplit: see :func:`store.rollout_records.check_entries` (D3).
+    :raises TurnLost: ``turn``, that of the deploy which sets it, is somebody else's.
     """
     wanted = tuple(entries)
     with database.writing() as connection:
         get_in(connection, workload_id, locked=True)
+        check_turn(connection, turn)
         states = _states_of(connection, workload_id, wanted)
         stored = _find(connection, workload_id)
         if stored is not None and idempotency_key and stored.idempotency_key == idempotency_key:

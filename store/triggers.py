@@ -22,9 +22,10 @@ from store.tables import WORKLOADS
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A deploy that was decided on and is not known to have ended. ``claim`` is the generation that it was stored as.
+    """A deploy that was decided on and is not known to have ended. ``claim`` is the generation that it was stored in.
 
-    ``attempts`` is how often it failed; ``reference`` and ``digest`` as in an intent.
+    ``attempts`` is how often it failed, ``again_at`` (ISO 8601) when it is tried again; ``reference`` and ``digest``
+    are what the revision is to record where the source would find another one.
     """
 
     claim: int
@@ -33,6 +34,7 @@ class Owed:
     reference: str = ""
     digest: str = ""
     attempts: int = 0
+    again_at: str = ""
     actor: str = ""
 
 
@@ -41,7 +43,9 @@ class TriggerState:
     """What one workload's trigger has seen, and what became of it.
 
     ``seen`` is the trigger's own. ``key`` is that of the last intent. ``failures`` counts looks that failed in a row.
-    ``declared`` is the workload's generation that was looked at last. ``generation`` 0: nothing is stored.
+    ``declared`` is the workload's generation that was looked at last, ``next_at`` (ISO 8601) when the next look was
+    to be, as it was then; ``not_before``: the other side wants to be left alone until then. ``generation`` 0: nothing
+    is stored.
     """
 
     workload_id: str
@@ -50,6 +54,7 @@ class TriggerState:
     key: str = ""
     failures: int = 0
     declared: int = 0
+    next_at: str = ""
     owed: Owed | None = None
     generation: int = 0
     not_before: datetime | None = None
@@ -80,7 +85,7 @@ def list_bindings(database: Database, host: str | None = None, kinds: Collection
     if kinds is not None:
         statement = statement.where(WORKLOADS.c.trigger_kind.in_(sorted(kinds)))
     with database.reading() as connection:
-        return [_binding(row._mapping) for row in connection.execute(statement)]
+        return [_binding(row._asdict()) for row in connection.execute(statement)]
 
 
 def get_binding(database: Database, workload_id: str) -> Binding:
@@ -92,7 +97,7 @@ def get_binding(database: Database, workload_id: str) -> Binding:
         row = connection.execute(_joined().where(WORKLOADS.c.id == workload_id)).one_or_none()
     if row is None:
         raise NotFound(f"workload {workload_id!r} is not in the store; `tallyd workload list` shows those that are")
-    found = _binding(row._mapping)
+    found = _binding(row._asdict())
     if not found.workload.trigger_kind:
         raise NotFound(f"workload {workload_id!r} has no trigger; declare one, such as `manual`")
     return found
@@ -131,7 +136,7 @@ def save_state(database: Database, state: TriggerState, now: datetime) -> Trigge
 
 
 _OF_STATE = ("trigger_kind", "state", "generation", "not_before", "fired_at", "answer", "message", "updated_at")
-_IN_DOCUMENT = ("seen", "key", "failures", "declared")
+_IN_DOCUMENT = ("seen", "key", "failures", "declared", "next_at")
 
 
 def _joined() -> Select[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from getpass import getuser
 from typing import Annotated, Any
 
 import typer
@@ -11,21 +12,18 @@ import typer
 from controller.cli.context import EXIT_ERROR, Output, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import emit
-from controller.cli.rollout import parse_entry, percent_of
+from controller.cli.rollout import parse_entry
 from controller.daemon import CLOCK
 from controller.engine.endpoint import endpoint_from
 from controller.errors import UsageError
 from controller.plugins.registry import load_registry
-from controller.rollout.chain import Archive, Course, Drain, Shift, Stage, Step, Warm
-from controller.rollout.deploy import deployer_of, known_revision, revision_for
+from controller.rollout.chain import Course, Step
+from controller.rollout.deployer import Revision
 from controller.rollout.equipment import equip
 from controller.rollout.gates import HttpProbe, PrometheusQuery, all_of, held_for
-from controller.rollout.ledger import StoreLedger
-from controller.rollout.walker import Gate, Walk, Walked
+from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
+from controller.rollout.walker import Gate, Walked
 from store.rollout_records import BASIS_POINTS
-from store.workloads import get_workload
-
-_DOING = {Stage: "stage", Warm: "warm", Drain: "drain", Archive: "archive"}
 
 
 def deploy(
@@ -61,19 +59,13 @@ def deploy(
         registry = load_registry()
         with called.store() as database:
             verbs = equip(registry, settings, endpoint_from(os.environ), database)
+            request = DeployRequest(workload_id, revision, course, gate, actor=f"cli:{getuser()}")
             try:
-                workload = get_workload(database, workload_id)
-                deployer = deployer_of(registry, workload)
-                if revision is not None:
-                    target, made = known_revision(database, workload_id, revision), False
-                else:
-                    target, made = revision_for(database, deployer, workload, CLOCK.now)
-                typer.echo(f"{'new' if made else 'known'} revision {target.id}: {target.image_ref}", err=True)
-                ledger = StoreLedger(database, workload_id, settings.host, CLOCK.now)
-                walked = Walk(ledger, deployer, target.id, course, gate, _tell).walk()
+                rollouts = Rollouts(database, registry, settings.host, CLOCK.now)
+                done = rollouts.deploy(request, _tell, chose=_tell_choice)
             finally:
                 verbs.cancel()
-    _conclude(target.id, walked, output)
+    _conclude(done.revision_id, done.walked, output)
 
 
 def _conclude(revision_id: str, walked: Walked, output: Output) -> None:
@@ -93,22 +85,18 @@ def _view(revision_id: str, walked: Walked) -> dict[str, Any]:
     return {
         "revision_id": revision_id,
         "arrived": walked.arrived,
-        "steps": [_told(each) for each in walked.steps],
+        "steps": [told_step(each) for each in walked.steps],
         "detail": walked.detail,
         "checks": dict(walked.checks),
     }
 
 
 def _tell(step: Step) -> None:
-    typer.echo(_told(step), err=True)
+    typer.echo(told_step(step), err=True)
 
 
-def _told(step: Step) -> str:
-    if isinstance(step, Shift):
-        shares = ", ".join(f"{each.revision_id} {percent_of(each.weight)}" for each in step.entries)
-        return f"shift traffic: {shares}"
-    assert isinstance(step, Stage | Warm | Drain | Archive)
-    return f"{_DOING[type(step)]} {step.revision.id}"
+def _tell_choice(revision: Revision, made: bool) -> None:
+    typer.echo(f"{'new' if made else 'known'} revision {revision.id}: {revision.image_ref}", err=True)
 
 
 def _weights(canary: str) -> tuple[int, ...]:

@@ -9,7 +9,20 @@ import typer
 
 from controller import __version__
 from controller.cli import config as config_commands
-from controller.cli import conformance, deploy, doctor, hosts, index, probe, rollout, router, run, schema, workloads
+from controller.cli import (
+    conformance,
+    deploy,
+    doctor,
+    hosts,
+    index,
+    probe,
+    rollout,
+    router,
+    run,
+    schema,
+    triggers,
+    workloads,
+)
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -24,6 +37,7 @@ app = typer.Typer(
 app.add_typer(workloads.app, name="workload")
 app.add_typer(rollout.revisions_app, name="revision")
 app.add_typer(rollout.splits_app, name="split")
+app.add_typer(triggers.app, name="trigger")
 app.add_typer(hosts.app, name="host")
 app.add_typer(config_commands.app, name="config")
 for command in (

@@ -16,6 +16,7 @@ from controller.cli.index import Format
 from controller.cli.render import age, cell, emit, show, table_of
 from controller.daemon import CLOCK
 from controller.errors import UsageError
+from controller.rollout.rollouts import percent_of
 from controller.views import revision_view, split_view
 from store import revisions, splits
 from store.rollout_records import Revision, SplitEntry, TrafficSplit
@@ -59,12 +60,6 @@ def parse_entry(text: str) -> SplitEntry:
     if len(part) > 2:
         raise UsageError(f"{text!r} is more precise than a basis point (0.01%); allowed: {_ALLOWED}")
     return SplitEntry(found["revision"], int(found["whole"]) * 100 + int(part.ljust(2, "0")))
-
-
-def percent_of(weight: int) -> str:
-    """Basis points → ``10%``, ``0.01%``. Pure."""
-    whole, part = divmod(weight, 100)
-    return f"{whole}.{part:02}".rstrip("0").removesuffix(".") + "%"
 
 
 @revisions_app.command("list")

@@ -23,6 +23,7 @@ from controller.errors import (
     NotFound,
     RowRejected,
     SplitGenerationConflict,
+    StandingBy,
     StoreUnavailable,
     TallydError,
     UsageError,
@@ -31,9 +32,11 @@ from controller.errors import (
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
 from controller.http.config import ConfigContext, build_config
+from controller.http.plugins import build_plugins
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
 from controller.http.routers import build_routers
+from controller.http.triggers import Triggers, build_hooks, build_triggers
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
@@ -58,6 +61,7 @@ class HttpContext:
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
+    triggers: Triggers
 
 
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
@@ -71,6 +75,7 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (InvalidSplit, 422),
     (ForeignRevision, 422),
     (StoreUnavailable, 503),
+    (StandingBy, 503),
     (LockTimeout, 503),
     (EngineCallCancelled, 503),
     (TallydError, 500),
@@ -92,6 +97,9 @@ def build_app(context: HttpContext) -> FastAPI:
     app.include_router(build_rollout(context.database, context.now, context.access))
     app.include_router(build_config(context.config, context.access))
     app.include_router(build_routers(context.database, context.host, context.registry, context.access))
+    app.include_router(build_triggers(context.database, context.triggers, context.now, context.access))
+    app.include_router(build_plugins(context.registry, context.access))
+    app.router.routes.extend(build_hooks(context.triggers))
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))
     _add_probes(app, context)
     return app

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from store.records import Workload
 
 MANUAL = "manual"
-"""The kind of the event that names a workload by hand; it is offered to that workload's trigger, whatever its kind."""
+"""The kind of the event that names a workload by hand; it is offered to that workload's trigger of whatever kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,13 @@ def revision_for(
     :raises VerbFailed: the image cannot be resolved.
     """
     assert isinstance(deployer, Resolver)
-    reference, digest = deployer.resolve(workload.source_config)
+    return revision_recording(database, workload, *deployer.resolve(workload.source_config), now)
+
+
+def revision_recording(
+    database: Database, workload: Workload, reference: str, digest: str, now: Callable[[], datetime]
+) -> tuple[Revision, bool]:
+    """As :func:`revision_for`, where it is known already what the declaration is to stand for."""
     known = list_revisions(database, workload.id)
     newest = known[-1] if known else None
     ended = (RevisionState.FAILED, RevisionState.ARCHIVED)

@@ -25,6 +25,7 @@ from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import load_registry
+from controller.triggering import Triggering
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
 from tests.unit.passes import Passes, Times
@@ -98,6 +99,8 @@ class Served:
         self.config = ConfigTable(self.passes.activation.database, lambda: NOW)
         self.reload_status = ReloadStatus(lambda: NOW)
         self.reloading = Reloads(self.reload_status)
+        database = self.passes.activation.database
+        self.triggering = Triggering(REGISTRY, database, HOST, {}, self.metrics, lambda: True, self.times.clock)
 
     def _record(self, report: TickReport) -> None:
         self.status.record(report)
@@ -119,6 +122,7 @@ class Served:
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
+            triggers=self.triggering.dispatcher,
         )
         return Browser(build_app(context))
 

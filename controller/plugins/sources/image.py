@@ -32,6 +32,7 @@ from controller.plugins.contract import (
     revision_of,
     split_of,
 )
+from controller.plugins.image_reference import credentials_for
 from controller.plugins.sources.image_containers import (
     RUNNING,
     Target,
@@ -52,7 +53,6 @@ from controller.plugins.sources.image_plan import (
     pinned,
 )
 from controller.plugins.sources.image_ready import Timing
-from controller.plugins.image_reference import credentials_for
 from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell
 
 _BUSY_SECONDS = 5.0

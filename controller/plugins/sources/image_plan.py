@@ -19,8 +19,8 @@ from controller.plugins.contract import (
     Workload,
     parse_config,
 )
-from controller.plugins.sources.image_options import ImageOptions, bytes_of, seconds_of
 from controller.plugins.image_reference import repository_of
+from controller.plugins.sources.image_options import ImageOptions, bytes_of, seconds_of
 
 _STARTABLE = ("created", "exited")
 _BEYOND_STARTING = ("dead", "removing")

@@ -30,30 +30,56 @@ _MACROS = {
 }
 _LOOKING_BACK = tuple(timedelta(days=days) for days in (1 / 24, 1, 8, 32, 367, 5 * 366))
 _STEPPED_BACK = timedelta(days=1)
+_LONGEST_CHANGE = timedelta(hours=2)
 
 Misfire = Literal["fire_once", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A parsed expression; made by :func:`parse_cron`. Due is whatever one of ``triggers`` says."""
+    """A parsed expression; made by :func:`parse_cron`. Due is whatever one of ``triggers`` says.
+
+    They tell the times of a clock on a wall that is never put forward or back: in a time zone, APScheduler loses the
+    midnight after some of the days on which clocks are. What such a time is in the zone is worked out here.
+    """
 
     triggers: tuple[CronTrigger, ...]
+    zone: ZoneInfo
     every_hour: bool
 
     def after(self, moment: datetime) -> datetime | None:
         """The first time after a moment, in UTC; ``None`` where there is none in sight."""
-        found = [each for trigger in self.triggers if (each := self._after(trigger, moment)) is not None]
+        wall = self._wall(moment)
+        on_wall = self._next(wall)
+        if on_wall is None:
+            return None
+        first = self._moments(on_wall)[0]
+        if self._steady(moment) and self._steady(first):
+            return first
+        # Near a change of clocks, times on the wall are not in the order in which they come.
+        last, found = on_wall + _LONGEST_CHANGE, [first] if first > moment else []
+        candidate = self._next(wall - _LONGEST_CHANGE)
+        while candidate is not None and (candidate <= last or not found):
+            found += [each for each in self._moments(candidate) if each > moment]
+            candidate = self._next(candidate)
         return min(found, default=None)
 
-    def _after(self, trigger: CronTrigger, moment: datetime) -> datetime | None:
-        while True:
-            found: datetime | None = trigger.get_next_fire_time(moment, moment)
-            if found is None:
-                return None
-            moment = found.astimezone(UTC)
-            if self.every_hour or not found.fold:
-                return moment
+    def _next(self, wall: datetime) -> datetime | None:
+        asked = wall + timedelta(microseconds=1)
+        found: list[datetime | None] = [each.get_next_fire_time(None, asked) for each in self.triggers]
+        return min((each for each in found if each is not None), default=None)
+
+    def _wall(self, moment: datetime) -> datetime:
+        return moment.astimezone(self.zone).replace(tzinfo=UTC, fold=0)
+
+    def _moments(self, wall: datetime) -> list[datetime]:
+        """When the clock shows that: once, or twice in an hour that comes twice, if both count."""
+        first, second = (wall.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        return [first, second] if self.every_hour and second > first else [first]
+
+    def _steady(self, moment: datetime) -> bool:
+        before, after = (each.astimezone(self.zone) for each in (moment - _LONGEST_CHANGE, moment + _LONGEST_CHANGE))
+        return before.utcoffset() == after.utcoffset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +109,10 @@ def parse_cron(expression: str, time_zone: str) -> Cron:
     either = not day.startswith("*") and not weekday.startswith("*")
     pairs = [(day, "*"), ("*", days)] if either else [(day, days)]
     triggers = tuple(
-        CronTrigger(minute=minute, hour=hour, day=one, month=month, day_of_week=other, timezone=zone)
+        CronTrigger(minute=minute, hour=hour, day=one, month=month, day_of_week=other, timezone=UTC)
         for one, other in pairs
     )
-    made = Cron(triggers, hour.startswith("*"))
+    made = Cron(triggers, zone, hour.startswith("*"))
     if made.after(datetime(2000, 1, 1, tzinfo=UTC)) is None:
         raise ValueError(f"{expression!r} never comes")
     return made

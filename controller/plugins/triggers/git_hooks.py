@@ -50,7 +50,9 @@ def signed(request: HookRequest, secret: bytes) -> bool:
 
 
 def push_of(request: HookRequest, branch: str) -> Push | None:
-    """The push that a forge tells, of several that to this branch; ``None`` for a ping, a tag, a deleted branch, and whatever else there is.
+    """The push that a forge tells, of several the one to this branch.
+
+    ``None`` for a ping, a tag, a deleted branch, and whatever else there is.
 
     :raises HookMalformed: it is no JSON object, or a push without what a push has.
     """
@@ -61,7 +63,9 @@ def push_of(request: HookRequest, branch: str) -> Push | None:
     try:
         return _bitbucket(document, branch) if "push" in document else _of_ref(document)
     except (KeyError, TypeError, AttributeError) as error:
-        raise HookMalformed(f"a push without {error}, or with it in another shape than the forge documents") from error
+        raise HookMalformed(
+            f"a push without {error}, or with it in another shape than the forge documents"
+        ) from error
 
 
 def _document_of(request: HookRequest) -> Mapping[str, Any]:

@@ -40,7 +40,9 @@ class RegistryOptions(BaseModel):
         default=None, pattern=_REFERENCE, max_length=500, description="reference by tag; none: that of the source"
     )
     tags: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9_.*?\[\]!-]{1,128}$", description="pattern; the newest tag that fits counts"
+        default=None,
+        pattern=r"^[A-Za-z0-9_.*?\[\]!-]{1,128}$",
+        description="pattern; the newest tag that fits counts",
     )
     poll_seconds: int = Field(default=60, ge=1, le=86400, description="how often the registry is asked")
     credentials_file: str | None = Field(

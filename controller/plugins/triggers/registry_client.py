@@ -1,6 +1,6 @@
 """Asks an image registry, by the API of the OCI distribution specification: digests of tags, and lists of tags.
 
-Credentials go to the registry, and to the token server that it names; never along a redirect, and never into a message.
+Credentials go to the registry, and to the token server that it names; never along a redirect, never into a message.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -64,10 +65,10 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the registry, whatever its status."""
+    """One answer, whatever its status; header names are in lower case."""
 
     status: int
-    headers: HTTPMessage = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
 
 
@@ -84,7 +85,7 @@ def repository_at(repository: str, *, plain_http: bool = False) -> Repository:
 
 def pause_of(headers: Mapping[str, str], now_timestamp: float) -> float | None:
     """For how many seconds an answer asks to be left alone: `Retry-After`, or a rate limit that is used up. Pure."""
-    told = headers.get("Retry-After", "").strip()
+    told = headers.get("retry-after", "").strip()
     if told.isdecimal():
         return _bounded(float(told[:12]))
     if told:
@@ -92,7 +93,7 @@ def pause_of(headers: Mapping[str, str], now_timestamp: float) -> float | None:
             return _bounded(parsedate_to_datetime(told).timestamp() - now_timestamp)
         except (ValueError, TypeError):
             return _UNTOLD_RETRY
-    left = _WINDOW.match(headers.get("RateLimit-Remaining", "").strip())
+    left = _WINDOW.match(headers.get("ratelimit-remaining", "").strip())
     if left is not None and int(left[1]) == 0:
         return _bounded(float(left[2] or _UNTOLD_RETRY))
     return None
@@ -105,9 +106,7 @@ def _bounded(seconds: float) -> float:
 class RegistryClient:
     """One repository, for one look: a token that it got is used for the rest of it."""
 
-    def __init__(
-        self, repository: Repository, credentials: Mapping[str, str] | None, now_timestamp: float
-    ) -> None:
+    def __init__(self, repository: Repository, credentials: Mapping[str, str] | None, now_timestamp: float) -> None:
         self._repository = repository
         self._credentials = credentials or {}
         self._now = now_timestamp
@@ -125,11 +124,11 @@ class RegistryClient:
         answer = self._ask("HEAD", url, headers)
         if answer.status == 304:
             return None
-        digest = answer.headers.get("Docker-Content-Digest", "")
+        digest = answer.headers.get("docker-content-digest", "")
         if not _DIGEST.fullmatch(digest):
             raise LookFailed(f"{url}: the registry tells no digest (Docker-Content-Digest: {digest[:80]!r})")
-        pause = pause_of(answer.headers, self._now) or 0.0  # type: ignore[arg-type]  # a message is a mapping here
-        return Tagged(digest, answer.headers.get("ETag", ""), pause)
+        pause = pause_of(answer.headers, self._now) or 0.0
+        return Tagged(digest, answer.headers.get("etag", ""), pause)
 
     def tags(self) -> list[str]:
         """All tags.
@@ -145,7 +144,7 @@ class RegistryClient:
                 found += [str(each) for each in json.loads(answer.body)["tags"] or ()]
             except (ValueError, KeyError, TypeError) as error:
                 raise LookFailed(f"{url}: no list of tags") from error
-            following = _NEXT.search(answer.headers.get("Link", ""))
+            following = _NEXT.search(answer.headers.get("link", ""))
             if following is None:
                 return found
             url = urljoin(url, following[1])
@@ -156,11 +155,11 @@ class RegistryClient:
     def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         answer = self._send(method, url, headers)
         if answer.status == 401:
-            self._authorization = self._authorize(answer.headers.get("WWW-Authenticate", ""))
+            self._authorization = self._authorize(answer.headers.get("www-authenticate", ""))
             answer = self._send(method, url, headers)
         if answer.status in (200, 304):
             return answer
-        pause = pause_of(answer.headers, self._now)  # type: ignore[arg-type]  # as above
+        pause = pause_of(answer.headers, self._now)
         if answer.status == 429 or (answer.status == 503 and pause is not None):
             seconds = _UNTOLD_RETRY if pause is None else pause
             raise Retry(seconds, f"{self._repository.base} wants to be left alone for {seconds:g} s")
@@ -171,12 +170,12 @@ class RegistryClient:
         if self._authorization and url.startswith(f"{self._repository.base}/"):
             given["Authorization"] = self._authorization
         try:
-            request = Request(url, method=method, headers=given, data=body)  # noqa: S310  # the scheme is ours
+            request = Request(url, method=method, headers=given, data=body)
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                return Answer(answer.status, answer.headers, answer.read(_MOST_BYTES))
+                return Answer(answer.status, _lowered(answer.headers), answer.read(_MOST_BYTES))
         except HTTPError as error:
             with error:
-                return Answer(error.code, error.headers)
+                return Answer(error.code, _lowered(error.headers))
         except (URLError, OSError, ValueError, HTTPException) as error:
             raise LookFailed(f"{url}: no answer: {getattr(error, 'reason', error)}") from error
 
@@ -206,7 +205,7 @@ class RegistryClient:
             headers = {"Authorization": basic} if basic else {}
             answer = self._send("GET", f"{realm}{'&' if '?' in realm else '?'}{urlencode(wanted)}", headers)
         if answer.status == 429:
-            raise Retry(pause_of(answer.headers, self._now) or _UNTOLD_RETRY, f"{realm} wants to be left alone")  # type: ignore[arg-type]
+            raise Retry(pause_of(answer.headers, self._now) or _UNTOLD_RETRY, f"{realm} wants to be left alone")
         document = _json_of(answer.body)
         token = document.get("token") or document.get("access_token")
         if answer.status != 200 or not isinstance(token, str):
@@ -223,6 +222,10 @@ class _NoRedirect(HTTPRedirectHandler):
 
 def _opener(direct: bool) -> OpenerDirector:
     return build_opener(_NoRedirect, *([ProxyHandler({})] if direct else []))
+
+
+def _lowered(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _json_of(body: bytes) -> dict[str, Any]:
