@@ -75,6 +75,7 @@ class Looker:
         self._dispatcher = dispatcher
         self._agenda = agenda
         self._chance = random.Random()
+        self._useless: dict[str, int] = {}  # workload id → the generation whose trigger said so
         self._looks = Looks(hooks.monotonic, agenda.wake)
         self._bound = self._known = _Heard()
         self._offset: float | None = None
@@ -186,7 +187,7 @@ class Looker:
                 return
             self._agenda.put(workload_id, left)
         trigger = self._registry.triggers.get(binding.workload.trigger_kind)
-        if not isinstance(trigger, Looking):
+        if not isinstance(trigger, Looking) or self._useless.get(workload_id) == binding.workload.generation:
             return
         pause = pause_left(binding.state, binding.workload, now)
         if pause > timedelta():
@@ -213,6 +214,7 @@ class Looker:
             elif isinstance(found, Retry):
                 self._failed(binding, "retry", str(found), timedelta(seconds=found.after_seconds))
             elif isinstance(found, Terminal):
+                self._useless[binding.workload.id] = binding.workload.generation
                 self._told(binding, "terminal", str(found))
                 self._save(failed_look(binding.state, binding.workload, str(found), timedelta(), self._hooks.now()))
             else:

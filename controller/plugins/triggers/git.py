@@ -20,7 +20,6 @@ from controller.plugins.contract import (
     JsonSchema,
     Look,
     PluginConfigInvalid,
-    Terminal,
     TriggerEvent,
     TriggerIntent,
     Workload,
@@ -73,8 +72,8 @@ class GitTrigger:
     def look(self, look: Look) -> Found:
         """Where the branch is now."""
         options: GitOptions = parse_config(GitOptions, look.workload.trigger_config)
-        if options.repository is None:
-            raise Terminal("no repository is given: it is told by a forge, and asks nobody")
+        if options.repository is None:  # told by a forge, it asks nobody
+            return Found(look.state, next_at=look.now + timedelta(days=1))
         commit = look.tools.branch_head(options.repository, options.branch)
         watched = f"{options.repository} {options.branch}"
         before = look.state.get("commit", "") if look.state.get("watched") == watched else ""
