@@ -35,6 +35,7 @@ from controller.errors import (
     SplitGenerationConflict,
     SplitNotFound,
     TallydError,
+    TriggerSuperseded,
     WorkloadConflict,
 )
 from controller.labels import COMPOSE_NUMBER, COMPOSE_ONEOFF, COMPOSE_PROJECT, COMPOSE_SERVICE, LabelNames

@@ -126,7 +126,7 @@ def test_another_image_under_the_tag_is_deployed(shop: Shop, registry: PrivateRe
         registry.push(shop.world.engine, "team/shop:1.4")
         shop.wait_serving(reference, first)
         assert "a-password-of-the-tests" not in controller.text
-        assert controller.metric('tallyd_trigger_dispatches_total{kind="registry",result="deployed"}') == 3
+        controller.wait_for_metric('tallyd_trigger_dispatches_total{kind="registry",result="deployed"}', 3)
 
 
 @pytest.mark.parametrize("registry", [True], indirect=True, ids=["protected"])
