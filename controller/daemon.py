@@ -41,9 +41,11 @@ from controller.notify import Notifier
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
-from controller.rollout.equipment import equip
+from controller.rollout.equipment import Hooks, equip
+from controller.rollout.jobs import DeployJobs
+from controller.rollout.rollouts import Rollouts
 from controller.settings import Settings
-from controller.triggering import Triggering
+from controller.triggering import Ground, Triggering
 from store.database import Database, open_database
 from store.revisions import count_revisions
 from store.schema import migrate
@@ -98,8 +100,11 @@ class Daemon:
             observer=self.metrics.observe_request,
         )
         self.database = open_store(settings)
-        observe = self.metrics.observe_request
-        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe)
+        halt = threading.Event()
+        hooks = Hooks(observer=self.metrics.observe_request, halt=halt)
+        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, hooks)
+        rollouts = Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt)
+        self.deploys = DeployJobs(rollouts, CLOCK.now, halt)
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
         self._http = HttpServer(*settings.address, self._build_app)
@@ -119,9 +124,8 @@ class Daemon:
         )
         self.activations = Activations(first, CLOCK.monotonic)
         self.reloading = self._build_reloading(environment, flags)
-        self.triggering = Triggering(
-            self.registry, self.database, settings.host, environment, self.metrics, lambda: self.keeper.held, CLOCK
-        )
+        ground = Ground(self.registry, self.database, settings.host, environment)
+        self.triggering = Triggering(ground, rollouts, self.metrics, lambda: self.keeper.held, CLOCK)
         self.watch = self._build_watch()
         self._started = False
         self._stopped = threading.Event()
@@ -168,10 +172,12 @@ class Daemon:
         self._stopped.set()
         self._ended.put(0)
         self._notifier.stopping()
+        self.deploys.halt()
         self.reloading.stop()
         self.triggering.stop()
         self.watch.stop()
         self.loop.stop()
+        self.deploys.stop()
         self._http.stop()
         self.keeper.stop()
         self._engine.close()
@@ -217,6 +223,7 @@ class Daemon:
                 ),
                 now=CLOCK.now,
                 longest_silence_seconds=lambda: self.longest_silence_seconds,
+                deploys=self.deploys,
                 reloader=self.reloading,
                 reload_access=ReloadAccess(self.settings.reload_tokens),
                 config=ConfigContext(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,23 +23,25 @@ from store.database import Database
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where triggers are at work. ``environment`` is the process's; git gets the little of it that it needs."""
+
+    registry: Registry
+    database: Database
+    host: str
+    environment: Mapping[str, str]
+
+
 class Triggering:
-    """Start and stop are idempotent."""
+    """Start and stop are idempotent. The deploys of ``rollouts`` are halted by whoever made it."""
 
     def __init__(
-        self,
-        registry: Registry,
-        database: Database,
-        host: str,
-        environment: Mapping[str, str],
-        metrics: Metrics,
-        leads: Callable[[], bool],
-        clock: Clock,
+        self, ground: Ground, rollouts: Rollouts, metrics: Metrics, leads: Callable[[], bool], clock: Clock
     ) -> None:
+        registry, database, host = ground.registry, ground.database, ground.host
         self._metrics = metrics
-        self._halt = threading.Event()
-        self._tools = Tools(environment)
-        rollouts = Rollouts(database, registry, host, clock.now, self._halt)
+        self._tools = Tools(ground.environment)
         agenda = Agenda(clock.monotonic)
         hooks = DispatchHooks(deploys_by(rollouts, database, clock.now), leads, self._answered, clock.now)
         self.dispatcher = Dispatcher(hooks, registry, database, host, agenda)
@@ -51,8 +53,7 @@ class Triggering:
         self._looker.start()
 
     def stop(self) -> None:
-        """End what looks and what deploys; a deploy in flight stays owed, and the next controller goes on with it."""
-        self._halt.set()
+        """End what looks, and begin nothing; a deploy in flight stays owed, and the next controller goes on with it."""
         self.dispatcher.stop()
         self._tools.cancel()
         self._looker.stop()

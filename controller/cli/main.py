@@ -50,6 +50,7 @@ for command in (
     doctor.doctor,
     doctor.migrate,
     deploy.deploy,
+    deploy.rollback,
     schema.schema,
     probe.probe,
     router.router,

@@ -20,7 +20,8 @@ from controller.logs import escape_controls
 from controller.metrics import Metrics
 from controller.plugins.registry import load_registry
 from controller.rollout.equipment import equip
-from controller.triggering import Triggering
+from controller.rollout.rollouts import Rollouts
+from controller.triggering import Ground, Triggering
 from controller.triggers.answers import UNDER_WAY, Answer
 from controller.views import trigger_view
 from store.leases import Leader, find_leader
@@ -99,7 +100,9 @@ def _fire_here(called: Invocation, workload_id: str, reason: str) -> dict[str, A
     settings, registry = called.settings(), load_registry()
     with called.store() as database:
         verbs = equip(registry, settings, endpoint_from(os.environ), database)
-        triggering = Triggering(registry, database, settings.host, os.environ, Metrics(), lambda: True, CLOCK)
+        rollouts = Rollouts(database, registry, settings.host, CLOCK.now)
+        ground = Ground(registry, database, settings.host, os.environ)
+        triggering = Triggering(ground, rollouts, Metrics(), lambda: True, CLOCK)
         try:
             future = triggering.dispatcher.by_hand(workload_id, reason, "cli")
             return shown(future, workload_id, None)

@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from controller import __version__
 from controller.errors import (
     Conflict,
+    DeployInterrupted,
     EngineCallCancelled,
     ForeignRevision,
     GenerationConflict,
@@ -32,6 +33,7 @@ from controller.errors import (
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
 from controller.http.config import ConfigContext, build_config
+from controller.http.deploys import build_deploys
 from controller.http.plugins import build_plugins
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
@@ -41,6 +43,7 @@ from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry
+from controller.rollout.jobs import DeployJobs
 from store.database import Database
 
 
@@ -58,6 +61,7 @@ class HttpContext:
     access: Access
     now: Callable[[], datetime]
     longest_silence_seconds: Callable[[], float]
+    deploys: DeployJobs
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
@@ -78,6 +82,7 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (StandingBy, 503),
     (LockTimeout, 503),
     (EngineCallCancelled, 503),
+    (DeployInterrupted, 503),
     (TallydError, 500),
 )
 
@@ -94,7 +99,8 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(TallydError, _tallyd_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
-    app.include_router(build_rollout(context.database, context.now, context.access))
+    app.include_router(build_rollout(context.database, context.now, context.access, context.deploys.rollouts))
+    app.include_router(build_deploys(context.deploys, context.access))
     app.include_router(build_config(context.config, context.access))
     app.include_router(build_routers(context.database, context.host, context.registry, context.access))
     app.include_router(build_triggers(context.database, context.triggers, context.now, context.access))

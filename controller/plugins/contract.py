@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
-from controller.errors import EngineError, GitFailed, LookFailed, PluginConfigInvalid, VerbFailed
+from controller.errors import DeployUnderWay, EngineError, GitFailed, LookFailed, PluginConfigInvalid, VerbFailed
 from controller.plugins.tools import ActingEngine, EngineTools, Equippable
 from controller.plugins.trigger import (
     MANUAL,
@@ -59,6 +59,7 @@ __all__ = [
     "ContainerRow",
     "ContainerSeen",
     "ContainerSpec",
+    "DeployUnderWay",
     "Deployer",
     "Deployment",
     "Described",

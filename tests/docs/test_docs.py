@@ -24,6 +24,7 @@ from controller.doctor.examine import examine
 from controller.engine.endpoint import Endpoint
 from controller.engine.events import EventStream
 from controller.errors import (
+    DeployUnderWay,
     EngineRefused,
     ForeignRevision,
     GenerationConflict,
@@ -35,7 +36,6 @@ from controller.errors import (
     SplitGenerationConflict,
     SplitNotFound,
     TallydError,
-    TriggerSuperseded,
     WorkloadConflict,
 )
 from controller.labels import COMPOSE_NUMBER, COMPOSE_ONEOFF, COMPOSE_PROJECT, COMPOSE_SERVICE, LabelNames
@@ -419,6 +419,7 @@ def _tree(kind: type[TallydError] = TallydError) -> Iterator[type[TallydError]]:
 
 
 SAMPLES: dict[type[TallydError], TallydError] = {
+    DeployUnderWay: DeployUnderWay("shop", "cli:root deploys shop-2", 8),
     EngineRefused: EngineRefused("web-1", "one", "another"),
     ForeignRevision: ForeignRevision("shop", "r1"),
     GenerationConflict: GenerationConflict(1, 2),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partialmethod
 from typing import Any
 
@@ -23,9 +26,14 @@ from controller.loop.publish import publish_metrics
 from controller.loop.report import TickReport
 from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
+from controller.loop.tick import Clock
 from controller.metrics import Metrics
-from controller.plugins.registry import load_registry
-from controller.triggering import Triggering
+from controller.plugins.registry import Registry, load_registry
+from controller.rollout.jobs import DeployJobs
+from controller.rollout.rollouts import Rollouts
+from controller.triggering import Ground, Triggering
+from controller.triggers.dispatcher import Dispatcher
+from store.database import Database
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
 from tests.unit.passes import Passes, Times
@@ -35,6 +43,18 @@ CONTROL = "the control token"
 RELOAD_TOKEN = "the token of the reload webhook!"
 HERE = "c0ffee" + "0" * 34
 REGISTRY = load_registry()
+
+
+def dispatcher_of(database: Database, registry: Registry, clock: Clock) -> Dispatcher:
+    """The one dispatcher."""
+    rollouts = Rollouts(database, registry, HOST, clock.now)
+    return Triggering(Ground(registry, database, HOST, {}), rollouts, Metrics(), lambda: True, clock).dispatcher
+
+
+def deploys_of(database: Database, registry: Registry, now: Callable[[], datetime]) -> DeployJobs:
+    """Deploys that are asked for over HTTP."""
+    halt = threading.Event()
+    return DeployJobs(Rollouts(database, registry, HOST, now, halt), now, halt)
 
 
 class Browser:
@@ -99,8 +119,7 @@ class Served:
         self.config = ConfigTable(self.passes.activation.database, lambda: NOW)
         self.reload_status = ReloadStatus(lambda: NOW)
         self.reloading = Reloads(self.reload_status)
-        database = self.passes.activation.database
-        self.triggering = Triggering(REGISTRY, database, HOST, {}, self.metrics, lambda: True, self.times.clock)
+        self.triggers = dispatcher_of(self.passes.activation.database, REGISTRY, self.times.clock)
 
     def _record(self, report: TickReport) -> None:
         self.status.record(report)
@@ -119,10 +138,11 @@ class Served:
             access=Access(token, on_loopback, CONTROL),
             now=lambda: self.times.now,
             longest_silence_seconds=lambda: 60.0,
+            deploys=deploys_of(self.passes.activation.database, REGISTRY, (lambda: self.times.now)),
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
-            triggers=self.triggering.dispatcher,
+            triggers=self.triggers,
         )
         return Browser(build_app(context))
 

@@ -6,7 +6,7 @@ knows no deployer and no provider itself.
 
 from controller.rollout.conformance.bench import Check
 from controller.rollout.conformance.checks import CHECKS
-from controller.rollout.conformance.entries import CONFORMANCE_GROUP, find_subject
+from controller.rollout.conformance.entries import CONFORMANCE_GROUP, find_subject, with_options
 from controller.rollout.conformance.subject import (
     BreaksItsProvider,
     HoldsSessions,
@@ -33,4 +33,5 @@ __all__ = [
     "report_of",
     "run_checks",
     "summary_of",
+    "with_options",
 ]
