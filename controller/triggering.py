@@ -53,7 +53,7 @@ class Triggering:
         self._looker.start()
 
     def stop(self) -> None:
-        """End what looks, and begin nothing; a deploy in flight stays owed, and the next controller goes on with it."""
+        """End what looks, and begin nothing. A deploy in flight stays owed; the next controller goes on with it."""
         self.dispatcher.stop()
         self._tools.cancel()
         self._looker.stop()
