@@ -39,8 +39,8 @@ def append_events(database: Database, events: Iterable[Event]) -> None:
 def write_events(connection: Connection, events: Sequence[Event]) -> None:
     """Write events as the last thing of a transaction: one bulk statement.
 
-    On PostgreSQL appenders queue up, since else a lower id could become visible after a higher one. That is why it has
-    to be the last thing: nobody who waits for its turn here may hold up who has it.
+    On PostgreSQL appenders queue up, since else a lower id could become visible after a higher one. That is why it
+    has to be the last thing: nobody who waits for its turn here may hold up who has it.
     """
     if not events:
         return
