@@ -35,13 +35,13 @@ from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import Loop, LoopHooks, clamp_interval
 from controller.loop.status import LoopStatus
 from controller.loop.tick import Activation, Clock
-from controller.loop.watch import Watch, WatchHooks
+from controller.loop.watch import Watch
 from controller.metrics import Metrics
 from controller.notify import Notifier
+from controller.observing import Observing
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
-from controller.rollout.equipment import equip
 from controller.settings import Settings
 from store.database import Database, open_database
 from store.revisions import count_revisions
@@ -109,8 +109,9 @@ class Daemon:
             observer=self.metrics.observe_request,
         )
         self.database = open_store(settings)
-        observe = self.metrics.observe_request
-        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe)
+        self._observing = Observing(
+            settings, self.registry, self._engine.endpoint, self.database, self.metrics, CLOCK.now
+        )
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
         self._http = HttpServer(*settings.address, self._build_app)
@@ -130,7 +131,7 @@ class Daemon:
         )
         self.activations = Activations(first, CLOCK.monotonic)
         self.reloading = self._build_reloading(environment, flags)
-        self.watch = self._build_watch()
+        self.watch = Watch(self._open_stream, self._observing.hooks(self.loop), random.Random())
         self._started = False
         self._stopped = threading.Event()
         self._ended: SimpleQueue[int] = SimpleQueue()
@@ -162,6 +163,7 @@ class Daemon:
             address=self.address,
         )
         self.reloading.boot()
+        self._observing.chronicle.start()
         self.watch.start()
         self.loop.start()
         self.keeper.start()
@@ -178,6 +180,7 @@ class Daemon:
         self.reloading.stop()
         self.watch.stop()
         self.loop.stop()
+        self._observing.chronicle.stop()
         self._http.stop()
         self.keeper.stop()
         self._engine.close()
@@ -206,6 +209,7 @@ class Daemon:
         from controller.http.app import HttpContext, build_app
         from controller.http.auth import Access
         from controller.http.config import ConfigContext
+        from controller.http.history import HistoryContext
         from controller.http.reload import ReloadAccess
 
         token = self.settings.api_token
@@ -232,6 +236,9 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                history=HistoryContext(
+                    self.settings.host, self.database, CLOCK.now, self._stopped.is_set, self._observing.host_holds
+                ),
             )
         )
         settle_memory()
@@ -248,7 +255,7 @@ class Daemon:
 
     def _cancel(self) -> None:
         self._engine.cancel()
-        self._verbs.cancel()
+        self._observing.verbs.cancel()
         self.activations.current().converger.stop()
 
     def _count_revisions(self) -> None:
@@ -256,15 +263,6 @@ class Daemon:
             self._revisions = count_revisions(self.database)
         except StoreError as error:
             log.debug("revisions are not counted", reason=str(error))
-
-    def _build_watch(self) -> Watch:
-        hooks = WatchHooks(
-            connected=self.metrics.event_stream_connected.set,
-            received=lambda action: self.metrics.events.labels(action).inc(),
-            touched=self.loop.touch,
-            resync=self.loop.request,
-        )
-        return Watch(self._open_stream, hooks, random.Random())
 
     def _build_reloading(self, environment: Mapping[str, str], flags: Mapping[str, Any] | None) -> Reloading:
         given = self.settings.model_dump(exclude_unset=True) if flags is None else flags
@@ -289,6 +287,7 @@ class Daemon:
         self.status.record(report)
         self._narrator.tell(report)
         self._notifier.tell(report)
+        self._observing.chronicle.record(report)
         if any(each.source_kind in self._deployers for each in report.reconciled):
             self._count_revisions()
         publish_metrics(report, self.metrics, self._revisions)

@@ -63,6 +63,11 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
     id: int = 0
 
+    @property
+    def subjects(self) -> list[str]:
+        """What it is about, one by one: an event may tell of many rows that changed alike."""
+        return [str(each) for each in self.details.get("rows", ())] or [self.subject]
+
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:

@@ -9,7 +9,21 @@ import typer
 
 from controller import __version__
 from controller.cli import config as config_commands
-from controller.cli import conformance, deploy, doctor, hosts, index, probe, rollout, router, run, schema, workloads
+from controller.cli import (
+    conformance,
+    deploy,
+    doctor,
+    history,
+    holds,
+    hosts,
+    index,
+    probe,
+    rollout,
+    router,
+    run,
+    schema,
+    workloads,
+)
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -36,6 +50,11 @@ for command in (
     doctor.doctor,
     doctor.migrate,
     deploy.deploy,
+    history.events,
+    history.why,
+    holds.hold,
+    holds.release,
+    holds.holds,
     schema.schema,
     probe.probe,
     router.router,

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 
 Progress = Callable[[str], None]
 """Told of a pull, layer by layer, in the engine's words."""
@@ -76,6 +77,7 @@ class ContainerSeen:
     """One container as the engine inspects it. ``health`` is empty where it has no health check.
 
     ``addresses`` maps the name of each network to the container's address there, empty while it does not run.
+    ``error`` is why the engine could not start it; ``finished_at`` is by the engine's clock.
     """
 
     id: str
@@ -93,3 +95,6 @@ class ContainerSeen:
     memory_bytes: int = 0
     nano_cpus: int = 0
     stop_grace_seconds: int = 10
+    restart_policy: str = "no"
+    error: str = ""
+    finished_at: datetime | None = None

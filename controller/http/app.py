@@ -31,6 +31,7 @@ from controller.errors import (
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
 from controller.http.config import ConfigContext, build_config
+from controller.http.history import HistoryContext, build_history
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
 from controller.http.routers import build_routers
@@ -58,6 +59,7 @@ class HttpContext:
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
+    history: HistoryContext
 
 
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
@@ -90,6 +92,7 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
     app.include_router(build_rollout(context.database, context.now, context.access))
+    app.include_router(build_history(context.history, context.access))
     app.include_router(build_config(context.config, context.access))
     app.include_router(build_routers(context.database, context.host, context.registry, context.access))
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))
@@ -129,6 +132,7 @@ def _add_probes(app: FastAPI, context: HttpContext) -> None:
             "ready": not why,
             "reasons": why,
             "last_listed_at": listed_at.isoformat() if listed_at else None,
+            "holds": context.history.host_holds(),
         }
         return JSONResponse(body, 503 if why else 200)
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
 from controller.errors import EngineError, PluginConfigInvalid, VerbFailed
-from controller.plugins.tools import ActingEngine, EngineTools, Equippable
+from controller.plugins.tools import ActingEngine, EngineTools, Equippable, Permission
 from controller.rollout.deployer import (
     Applied,
     Deployer,
@@ -51,6 +51,7 @@ __all__ = [
     "HealthSpec",
     "JsonSchema",
     "Outcome",
+    "Permission",
     "PluginConfigInvalid",
     "PublicFace",
     "PublishedPort",

@@ -7,11 +7,20 @@ thread, and each call has a deadline of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from store.records import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether something may be healed now, and why (not), for people."""
+
+    given: bool
+    message: str = ""
 
 
 class ActingEngine(Protocol):
@@ -82,6 +91,15 @@ class EngineTools(Protocol):
 
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """Have the routers follow a workload's split; returns when they do, and whether that changed anything."""
+
+    def may_heal(self, workload: Workload, slot: str, why: str) -> Permission:
+        """Ask before a container is started or made anew to repair it; deploys need not ask (S5).
+
+        A yes is one attempt of the slot's budget, so ask only for what you then do.
+
+        :param slot: the name of the container.
+        :param why: what is wrong with it; becomes history.
+        """
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import orjson
 
@@ -13,7 +14,11 @@ from controller.engine.containers import ContainerSeen, PublishedPort
 from controller.engine.endpoint import Endpoint
 from controller.engine.verbs import EngineVerbs, unobserved
 from controller.errors import NotFound
+from controller.healing.budget import HealingLimits
+from controller.healing.doings import Doings
+from controller.healing.healer import Healer, HealingRules
 from controller.plugins.registry import Registry, equip_sources
+from controller.plugins.tools import Permission
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from controller.rollout.ledger import read_deployment
 from controller.rollout.runtime_file import RuntimeFile
@@ -25,6 +30,10 @@ from store.records import Assignment, Workload
 _CONNECT_SECONDS = 1.0
 
 
+def _always(_workload: Workload, _slot: str, _why: str) -> Permission:
+    return Permission(True)
+
+
 def _no_router(_runtime: RuntimeConfig) -> bool:
     return False
 
@@ -33,7 +42,7 @@ def _no_router(_runtime: RuntimeConfig) -> bool:
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
-    ``route`` has the routers follow a split; returns whether that changed anything.
+    ``route`` has the routers follow a split; returns whether that changed anything. ``permit`` knows the budgets.
     """
 
     prefix: str
@@ -41,6 +50,7 @@ class Equipment:
     database: Database
     host: str
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
+    permit: Callable[[Workload, str, str], Permission] = field(default=_always)
 
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a connection there within a second."""
@@ -71,6 +81,10 @@ class Equipment:
         """See `EngineTools`."""
         return self.route(runtime)
 
+    def may_heal(self, workload: Workload, slot: str, why: str) -> Permission:
+        """See `EngineTools`."""
+        return self.permit(workload, slot, why)
+
 
 def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> Assignment:
     return Assignment(
@@ -99,12 +113,53 @@ def _ports(ports: Sequence[PublishedPort]) -> str:
 
 
 def equip(
-    registry: Registry, settings: Settings, endpoint: Endpoint, database: Database, observer: Observer = unobserved
+    registry: Registry,
+    settings: Settings,
+    endpoint: Endpoint,
+    database: Database,
+    observer: Observer = unobserved,
+    watched: Watched | None = None,
 ) -> EngineVerbs:
-    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
-    verbs = EngineVerbs(endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=observer)
+    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops.
+
+    :param watched: what a running controller sees of its engine; a command sees nothing.
+    """
+    watched = watched or Watched(Doings())
+    verbs = EngineVerbs(
+        endpoint,
+        timeout_seconds=settings.engine_timeout_seconds,
+        observer=observer,
+        acting=watched.doings.acting,
+    )
+    healer = Healer(
+        database,
+        settings.host,
+        verbs.inspect_container,
+        lambda: datetime.now(UTC),  # noqa: TID251  # as the loop's clock; a command has no other
+        doings=watched.doings,
+        rules=rules_of(settings),
+        told=watched.healed,
+    )
     route: Callable[[RuntimeConfig], bool] = _no_router
     if settings.runtime_config is not None:
         route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
-    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route))
+    equip_sources(
+        registry, Equipment(settings.label_prefix, verbs, database, settings.host, route, permit=healer.may_heal)
+    )
     return verbs
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a running controller sees of its engine, and who hears what was decided about healing."""
+
+    doings: Doings
+    healed: Callable[[str], None] = lambda _answer: None
+
+
+def rules_of(settings: Settings) -> HealingRules:
+    """The budget of healing, as it was set."""
+    limits = HealingLimits(
+        settings.healing_attempts, settings.healing_window_seconds, settings.healing_backoff_seconds
+    )
+    return HealingRules(limits, settings.hold_seconds)

@@ -157,10 +157,11 @@ class ImageSource:
             ready = serving(deployment)
             if not ready:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
-            repaired = [why for each in ready for why in self._repair(deployment, each)]
+            repaired, denied = self._repair_all(deployment, ready)
             repaired += self._clear_away(deployment)
             repaired += self._lead_there(workload, ready)
             drifts = [] if any(options_of(each.config) == declared for each in ready) else ["deploy the declaration"]
+            drifts += denied
             drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
         finally:
             turn.release()
@@ -185,14 +186,29 @@ class ImageSource:
         tools.drop_rows(target.workload, target.revision)
         return _done(target, bool(containers), {each.name: "removed" for each in containers})
 
-    def _repair(self, deployment: Deployment, revision: Revision) -> Sequence[str]:
+    def _repair_all(self, deployment: Deployment, ready: Sequence[Revision]) -> tuple[list[str], list[str]]:
+        """What was repaired, and what was not because its budget or somebody says no."""
+        repaired: list[str] = []
+        denied: list[str] = []
+        for each in ready:
+            done, left = self._repair(deployment, each)
+            repaired += done
+            denied += left
+        return repaired, denied
+
+    def _repair(self, deployment: Deployment, revision: Revision) -> tuple[Sequence[str], Sequence[str]]:
         tools, target = self._at_hand(), Target.of(deployment, revision)
         if not image_at_hand(tools, revision):
             self._stage(target)
         plan = plan_for(tools, target)
-        if not plan.empty:
-            bring_up(tools, target, self._timing, all_or_none=False)
-        return plan.why
+        if plan.empty:
+            return plan.why, []
+        asked = {name: tools.may_heal(target.workload, name, why) for name, why in plan.repaired.items()}
+        denied = {name: answer.message for name, answer in asked.items() if not answer.given}
+        allowed = plan.without(denied)
+        if not allowed.empty:
+            bring_up(tools, target, self._timing, all_or_none=False, repairs=allowed)
+        return allowed.why, [f"{name} is not healed: {message}" for name, message in denied.items()]
 
     def _lead_there(self, workload: Workload, ready: Sequence[Revision]) -> Sequence[str]:
         """Containers that were started again may have other addresses."""

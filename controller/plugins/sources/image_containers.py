@@ -81,23 +81,27 @@ def plan_for(tools: EngineTools, target: Target) -> Plan:
     return plan_of(wanted, of_this(tools, target), Labels(tools.prefix).spec)
 
 
-def bring_up(tools: EngineTools, target: Target, timing: Timing, *, all_or_none: bool) -> tuple[bool, dict[str, str]]:
+def bring_up(
+    tools: EngineTools, target: Target, timing: Timing, *, all_or_none: bool, repairs: Plan | None = None
+) -> tuple[bool, dict[str, str]]:
     """Have all containers of a revision up, and answering; returns whether that took anything, and what was seen.
 
     With the strategy ``recreate`` those of other revisions are stopped first, and started again where this fails.
 
     :param all_or_none: stop what was brought up where not all of it gets ready.
+    :param repairs: do this and nothing else, and wait for nobody else.
     :raises VerbFailed: one could not be started, ended, or does not answer.
     :raises EngineError: the engine failed.
     """
-    plan = plan_for(tools, target)
+    plan = plan_for(tools, target) if repairs is None else repairs
     displaced = _make_room(tools, target)
     try:
         _carry_out(tools, plan)
         there = of_this(tools, target)
         # Before it is waited for: the events of the start find the rows.
         _bind_rows(tools, target, there)
-        checks = wait_until_ready(tools, {each.name: each.id for each in there}, target.options, timing)
+        waited = [each for each in there if repairs is None or each.name in repairs.repaired]
+        checks = wait_until_ready(tools, {each.name: each.id for each in waited}, target.options, timing)
     except (EngineError, VerbFailed):
         if all_or_none or displaced:
             stop_all(tools, of_this(tools, target))
