@@ -202,6 +202,8 @@ def _fed_metrics() -> Metrics:
     metrics.observe_reconcile("report", "in_sync")
     metrics.publish_index(IndexFigures({("site", "running"): 1}, {"unlabelled": 1}, 1, {"ready": 1}), 1.0)
     metrics.events.labels("start").inc()
+    metrics.healed("attempted")
+    metrics.publish_holds(["host"])
     metrics.config_reloads.labels("ok").inc()
     return metrics
 
