@@ -24,7 +24,7 @@ _COLUMNS = (
     ("UNTIL", "expires_at"),
     ("REASON", "reason"),
 )
-Workload = Annotated[str | None, typer.Argument(metavar="[WORKLOAD]", show_default=False)]
+Workload = Annotated[str | None, typer.Argument(metavar="WORKLOAD", show_default=False)]
 Slot = Annotated[str | None, typer.Option(help="Only this container of the workload, by its name.")]
 Host = Annotated[str | None, typer.Option(help="On this host; without WORKLOAD, the host as a whole.")]
 

@@ -100,7 +100,7 @@ def test_the_documented_limits_are_the_limits(row: dict[str, str]) -> None:
     """O2: bounds, lengths and words that are allowed stand in the table."""
     field = Settings.model_fields[row["Setting"].strip("`")]
     limits = [
-        f"{getattr(each, limit):g}"
+        f"{getattr(each, limit):.15g}"
         for each in field.metadata
         for limit in ("gt", "ge", "le", "min_length")
         if getattr(each, limit, None) is not None

@@ -67,8 +67,8 @@ def test_a_stream_tells_goes_on_and_ends_with_the_controller(world: World, sqlit
                 assert code == 0
                 assert seconds < 3
             assert "Traceback" not in controller.text
-    followed = tallyd.ok("events", "--workload", "blog", "--since", "1h", "-o", "json").json
-    assert first in [each["id"] for each in followed]
+        followed = tallyd.ok("events", "--workload", "blog", "--since", "1h", "-o", "json").json
+        assert first in [each["id"] for each in followed]
 
 
 def test_there_are_not_too_many_streams(world: World, sqlite_url: str, tmp_path: Path) -> None:
