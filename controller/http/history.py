@@ -92,7 +92,9 @@ def _add_events(router: APIRouter, context: HistoryContext) -> None:
     def events(
         request: Request,
         asked: Annotated[EventQuery, Query()],
-        last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description="What a stream goes on from.")] = None,
+        last_event_id: Annotated[
+            str | None, Header(alias="Last-Event-ID", description="What a stream goes on from.")
+        ] = None,
     ) -> Response:
         wanted = asked.filter()
         if _STREAM in request.headers.get("Accept", ""):
