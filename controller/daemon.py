@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,11 @@ from controller.observing import Observing
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
+from controller.rollout.equipment import Hooks, equip
+from controller.rollout.followers import Asker
+from controller.rollout.jobs import DeployJobs
+from controller.rollout.rollouts import Rollouts
+from controller.rollout.secrets import Secrets
 from controller.settings import Settings
 from store.database import Database, open_database
 from store.revisions import count_revisions
@@ -109,8 +115,12 @@ class Daemon:
             observer=self.metrics.observe_request,
         )
         self.database = open_store(settings)
-        self._observing = Observing(
-            settings, self.registry, self._engine.endpoint, self.database, self.metrics, CLOCK.now
+        halt = threading.Event()
+        hooks = Hooks(observer=self.metrics.observe_request, halt=halt, environment=environment)
+        equipped = partial(equip, self.registry, settings, self._engine.endpoint, self.database)
+        self._observing = Observing(settings, self.database, self.metrics, CLOCK.now, equipped, hooks)
+        self.deploys = DeployJobs(
+            Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt), CLOCK.now, halt
         )
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
@@ -177,10 +187,12 @@ class Daemon:
         self._stopped.set()
         self._ended.put(0)
         self._notifier.stopping()
+        self.deploys.halt()
         self.reloading.stop()
         self.watch.stop()
         self.loop.stop()
         self._observing.chronicle.stop()
+        self.deploys.stop()
         self._http.stop()
         self.keeper.stop()
         self._engine.close()
@@ -227,6 +239,7 @@ class Daemon:
                 ),
                 now=CLOCK.now,
                 longest_silence_seconds=lambda: self.longest_silence_seconds,
+                deploys=self.deploys,
                 reloader=self.reloading,
                 reload_access=ReloadAccess(self.settings.reload_tokens),
                 config=ConfigContext(
@@ -239,6 +252,8 @@ class Daemon:
                 history=HistoryContext(
                     self.settings.host, self.database, CLOCK.now, self._stopped.is_set, self._observing.host_holds
                 ),
+                secrets=Secrets(self.database, self.settings.secrets_key_file),
+                traefik_asks=Asker(self.settings.runtime_config),
             )
         )
         settle_memory()

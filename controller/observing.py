@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from controller.engine.endpoint import Endpoint
 from controller.engine.events import EngineEvent
+from controller.engine.verbs import EngineVerbs
 from controller.healing.doings import Doings
 from controller.healing.holds import words_of
 from controller.loop.chronicle import Chronicle, Keeping
 from controller.loop.watch import WatchHooks
 from controller.metrics import Metrics
-from controller.plugins.registry import Registry
-from controller.rollout.equipment import Watched, equip
+from controller.rollout.equipment import Hooks
 from controller.settings import Settings
 from store.database import Database
 from store.healing_records import Hold
@@ -29,18 +29,17 @@ class Observing:
     def __init__(
         self,
         settings: Settings,
-        registry: Registry,
-        endpoint: Endpoint,
         database: Database,
         metrics: Metrics,
         now: Callable[[], datetime],
+        equipped: Callable[[Hooks], EngineVerbs],
+        hooks: Hooks,
     ) -> None:
+        """:param equipped: equips the sources, with ``hooks`` and what is seen here."""
         self._metrics = metrics
         self._doings = Doings(now)
         self._host_holds: list[str] = []
-        self.verbs = equip(
-            registry, settings, endpoint, database, metrics.observe_request, Watched(self._doings, self._healed)
-        )
+        self.verbs = equipped(replace(hooks, doings=self._doings, healed=self._healed))
         keeping = Keeping(settings.history_days, settings.history_rows, settings.history_log_lines)
         self.chronicle = Chronicle(database, settings.host, self.verbs, self._doings, keeping, now, self._held)
         metrics.publish_holds(())

@@ -11,6 +11,7 @@ from store.healing_records import Budget, Hold
 from store.history_records import Event
 from store.records import ContainerRow, Host, Workload
 from store.rollout_records import Revision, SplitEntry, TrafficSplit
+from store.secrets import StoredSecret
 
 
 def host_view(host: Host, now: datetime) -> dict[str, Any]:
@@ -152,6 +153,19 @@ def budget_view(budget: Budget) -> dict[str, Any]:
         "not_before": _time(budget.not_before),
         "last_attempt_at": _time(budget.last_attempt_at),
         "last_answer": budget.reason,
+    }
+
+
+def secret_view(secret: StoredSecret, trouble: str, now: datetime) -> dict[str, Any]:
+    """One secret, without its value (S4). ``trouble`` is why it cannot be decrypted; empty where it can."""
+    return {
+        "workload_id": secret.workload_id,
+        "name": secret.name,
+        "generation": secret.generation,
+        "updated_at": _time(secret.updated_at),
+        "age_seconds": round(max(0.0, (now - secret.updated_at).total_seconds()), 3),
+        "readable": not trouble,
+        "trouble": trouble,
     }
 
 

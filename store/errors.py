@@ -121,6 +121,17 @@ class SplitNotFound(NotFound):
         self.workload_id = workload_id
 
 
+class SecretNotFound(NotFound):
+    """The workload has no secret of this name (S4)."""
+
+    def __init__(self, workload_id: str, name: str) -> None:
+        super().__init__(
+            f"workload {workload_id!r} has no secret {name!r}; store it with: tallyd secrets set {workload_id} {name}"
+        )
+        self.workload_id = workload_id
+        self.name = name
+
+
 class InvalidSplit(StoreError):
     """The weights of a split are not what a split may have (D3). ``actual`` is their sum in basis points."""
 
@@ -168,3 +179,27 @@ class SplitGenerationConflict(SplitConflict):
         self.workload_id = workload_id
         self.expected = expected
         self.current = current
+
+
+class DeployUnderWay(Conflict):
+    """Somebody else deploys this workload; nothing was done. ``doing`` says who, and what."""
+
+    def __init__(self, workload_id: str, doing: str, seconds_left: float) -> None:
+        super().__init__(
+            f"workload {workload_id!r} is being worked on: {doing}; that turn runs out in "
+            f"{max(0.0, seconds_left):.0f} s unless it goes on. Wait for it (tallyd deploy --wait), or try again"
+        )
+        self.workload_id = workload_id
+        self.doing = doing
+        self.seconds_left = seconds_left
+
+
+class TurnLost(StoreError):
+    """The turn that a deploy writes under is no longer its own; nothing was written, and the deploy ends there."""
+
+    def __init__(self, workload_id: str) -> None:
+        super().__init__(
+            f"workload {workload_id!r}: another deploy took the turn, because this one was silent for too long; "
+            "look at it (tallyd revision list), and deploy again"
+        )
+        self.workload_id = workload_id

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from store.database import Database
 from store.errors import (
@@ -28,6 +28,7 @@ from store.records import Workload
 from store.revisions import read_revisions
 from store.rollout_records import Revision, RevisionState, SplitEntry, TrafficSplit, check_entries
 from store.tables import REVISIONS, TRAFFIC_SPLITS
+from store.turns import Turn, check_turn
 from store.workloads import get_in
 
 SERVING = (RevisionState.READY,)
@@ -71,7 +72,7 @@ def deployment_of(
         return workload, read_revisions(connection, workload_id), _find(connection, workload_id)
 
 
-def set_split(
+def set_split(  # the split, and the three things that it may depend on
     database: Database,
     workload_id: str,
     entries: Sequence[SplitEntry],
@@ -79,6 +80,7 @@ def set_split(
     *,
     idempotency_key: str = "",
     expected_generation: int | None = None,
+    turn: Turn | None = None,
 ) -> TrafficSplit:
     """Set the split of a workload. The first one has generation 0; nothing is stored when it is refused.
 
@@ -95,10 +97,12 @@ def set_split(
     :raises RevisionConflict: a revision that would get traffic is not ready, or one of weight 0 is neither ready nor
         draining.
     :raises InvalidSplit: see :func:`store.rollout_records.check_entries` (D3).
+    :raises TurnLost: ``turn``, that of the deploy which sets it, is somebody else's.
     """
     wanted = tuple(entries)
     with database.writing() as connection:
         get_in(connection, workload_id, locked=True)
+        check_turn(connection, turn)
         states = _states_of(connection, workload_id, wanted)
         stored = _find(connection, workload_id)
         if stored is not None and idempotency_key and stored.idempotency_key == idempotency_key:
@@ -134,6 +138,17 @@ def rollback_split(
         epoch = stored.stickiness_epoch + 1
         made = replace(_successor(stored, wanted, stored.idempotency_key, now), stickiness_epoch=epoch)
         return _save(connection, made)
+
+
+def remove_split(database: Database, workload_id: str) -> bool:
+    """Take the split of a workload away: none of its revisions is routed to. Returns whether there was one.
+
+    :raises NotFound: no such workload.
+    """
+    with database.writing() as connection:
+        get_in(connection, workload_id, locked=True)
+        its = TRAFFIC_SPLITS.c.workload_id == workload_id
+        return connection.execute(delete(TRAFFIC_SPLITS).where(its)).rowcount > 0
 
 
 def _successor(stored: TrafficSplit, wanted: Entries, idempotency_key: str, now: datetime) -> TrafficSplit:

@@ -16,7 +16,15 @@ from controller.cli.render import cell, emit, show, table_of
 from controller.daemon import CLOCK
 from controller.logs import escape_controls
 from controller.plugins.registry import load_registry
-from controller.rollout.conformance import Finding, Verdict, find_subject, report_of, run_checks, summary_of
+from controller.rollout.conformance import (
+    Finding,
+    Verdict,
+    find_subject,
+    report_of,
+    run_checks,
+    summary_of,
+    with_options,
+)
 from controller.rollout.conformance.checks import choose_checks
 from controller.rollout.conformance.suite import DEADLINE_SECONDS
 
@@ -32,6 +40,10 @@ _COLUMNS = (
 def conformance(
     kind: Annotated[str, typer.Argument(help="Kind of the source, as workloads name it.")],
     check: Annotated[list[str] | None, typer.Option(help="Only this check; repeatable.")] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME=VALUE", help="What the subject is told, such as image=…; repeatable."),
+    ] = None,
     deadline_seconds: Annotated[
         float, typer.Option(min=0.001, help="Longest time that a check may take.")
     ] = DEADLINE_SECONDS,
@@ -43,7 +55,7 @@ def conformance(
     """
     with told_errors():
         chosen = choose_checks(check or [])
-        make_subject = find_subject(kind, load_registry())
+        make_subject = with_options(find_subject(kind, load_registry()), with_ or [])
         findings: list[Finding] = []
         console = Console(stderr=True, highlight=False)
         with console.status("") if console.is_terminal else nullcontext() as status:

@@ -16,6 +16,7 @@ from store.index import list_containers
 from store.revisions import move_revision
 from store.rollout_records import RevisionState
 from store.splits import deployment_of, set_split
+from store.turns import Turn
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,16 @@ def read_deployment(database: Database, workload_id: str, host: str) -> Deployme
 class StoreLedger:
     """The :class:`~controller.rollout.walker.Ledger` of one workload, in the store."""
 
-    def __init__(self, database: Database, workload_id: str, host: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        workload_id: str,
+        host: str,
+        now: Callable[[], datetime],
+        turn: Turn | None = None,
+    ) -> None:
+        """:param turn: that of the deploy; every write is fenced with it."""
+        self._turn = turn
         self._database = database
         self._workload_id = workload_id
         self._host = host
@@ -56,6 +66,7 @@ class StoreLedger:
 
         :raises IllegalTransition: no edge leads there.
         :raises RevisionConflict: somebody else moved it, or a split references it.
+        :raises TurnLost: another deploy took the turn.
         :raises StoreError: the store cannot be written.
         """
         move_revision(
@@ -67,6 +78,7 @@ class StoreLedger:
             seen=revision.state,
             detail=detail,
             checks=checks or {},
+            turn=self._turn,
         )
         said = f"revision {revision.sequence} is {wanted}{': ' if detail else ''}{detail}"
         self._tell(revision.id, str(wanted), said, {"checks": dict(checks or {}), "image": revision.image_ref})
@@ -76,10 +88,13 @@ class StoreLedger:
 
         :raises SplitGenerationConflict: somebody else set another one since.
         :raises RevisionConflict: a revision that would get traffic is not ready.
+        :raises TurnLost: another deploy took the turn.
         :raises StoreError: the store cannot be written.
         """
         expected = seen.generation if seen is not None else None
-        set_split(self._database, self._workload_id, entries, self._now(), expected_generation=expected)
+        set_split(
+            self._database, self._workload_id, entries, self._now(), expected_generation=expected, turn=self._turn
+        )
         shares = ", ".join(f"{each.revision_id} {each.weight / 100:g} %" for each in entries)
         self._tell("", "shift", f"traffic goes to {shares}")
 

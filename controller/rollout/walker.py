@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from controller.errors import TallydError, VerbFailed
+from controller.errors import DeployInterrupted, SplitConflict, TallydError, VerbFailed
 from controller.rollout.chain import (
     Archive,
     Arrived,
@@ -81,6 +81,11 @@ class Walked:
     checks: Mapping[str, str] = field(default_factory=dict)
 
 
+def goes_on() -> str:
+    """Nothing halts the walk."""
+    return ""
+
+
 class _StepFailed(Exception):
     """A verb or a gate said no; ``revision`` is to be marked, and ``back`` is the split to go back to."""
 
@@ -97,7 +102,7 @@ class _StepFailed(Exception):
 class Walk:
     """One deploy of one revision. Walked again, it goes on where it was left."""
 
-    def __init__(
+    def __init__(  # what is walked, how, and who is told and asked
         self,
         ledger: Ledger,
         deployer: Deployer,
@@ -105,8 +110,12 @@ class Walk:
         course: Course | None = None,
         gate: Gate = lambda _deployment, _revision_id: Verdict(passed=True),
         told: Callable[[Step], None] = lambda _step: None,
+        halted: Callable[[], str] = goes_on,
     ) -> None:
-        """:param told: hears of each step before it is done."""
+        """:param told: hears of each step before it is done.
+        :param halted: why the walk has to end here, with nothing marked; empty as long as it goes on.
+        """
+        self._halted = halted
         self._ledger = ledger
         self._deployer = deployer
         self._target_id = target_id
@@ -121,6 +130,7 @@ class Walk:
         :raises RevisionConflict: somebody else deploys the same workload.
         :raises SplitConflict: somebody else set its split; walk again, from what is there now.
         :raises StoreError: the store failed; walk again.
+        :raises DeployInterrupted: it was halted; walk again.
         """
         steps: list[Step] = []
         deployment = self._ledger.read()
@@ -133,10 +143,12 @@ class Walk:
                     return Walked(True, steps)
                 if isinstance(step, Stuck):
                     return Walked(False, steps, step.why)
+                self._check_halted()
                 steps.append(step)
                 self._told(step)
-                self._do(step, deployment)
+                split = self._do(step, deployment) or deployment.split
                 deployment = self._ledger.read()
+                _check_unchanged(split, deployment.split)
         except _StepFailed as failed:
             return self._gave_up(failed, steps)
         return Walked(False, steps, f"not there after {MOST_STEPS} steps")
@@ -149,19 +161,25 @@ class Walk:
             return Walked(False, steps, detail, failed.checks)
         return Walked(False, steps, failed.detail, failed.checks)
 
-    def _do(self, step: Step, deployment: Deployment) -> None:
+    def _check_halted(self, cause: Exception | None = None) -> None:
+        if why := self._halted():
+            raise DeployInterrupted(f"{why}; deploy again to go on from here") from cause
+
+    def _do(self, step: Step, deployment: Deployment) -> TrafficSplit | None:
+        """Do a step; returns the split that it stored."""
         if isinstance(step, Stage):
             self._verb(self._deployer.stage, deployment, step.revision)
             self._ledger.move(step.revision, S.STAGED)
         elif isinstance(step, Warm):
             self._warm(step.revision)
         elif isinstance(step, Shift):
-            self._shift(step, deployment)
+            return self._shift(step, deployment)
         elif isinstance(step, Drain):
             self._drain(step.revision)
         elif isinstance(step, Archive):
             self._verb(self._deployer.archive, deployment, step.revision, marked=False)
             self._ledger.move(step.revision, S.ARCHIVED)
+        return None
 
     def _warm(self, revision: Revision) -> None:
         warming = self._entered(revision, S.WARMING)
@@ -179,13 +197,14 @@ class Walk:
             self._ledger.move(revision, state)
         return self._ledger.read().revisions[revision.id]
 
-    def _shift(self, step: Shift, before: Deployment) -> None:
+    def _shift(self, step: Shift, before: Deployment) -> TrafficSplit | None:
         self._ledger.set_split(step.entries, before.split)
         after = self._ledger.read()
         target = after.revisions[self._target_id]
         back = without(before.split.entries, target.id) if before.split is not None else ()
         self._enforce(after, target, back)
         self._pass_gate(after, target, back)
+        return after.split
 
     def _take_up(self, deployment: Deployment, split: TrafficSplit) -> None:
         """A walk that was killed may have stored a split, and neither enforced it nor passed its gate."""
@@ -202,6 +221,7 @@ class Walk:
     def _pass_gate(self, deployment: Deployment, target: Revision, back: Sequence[SplitEntry]) -> None:
         verdict = self._gate(deployment, target.id)
         if not verdict.passed:
+            self._check_halted()
             said = "; ".join(f"{name}: {what}" for name, what in verdict.checks.items())
             raise _StepFailed(f"the gate was not passed: {said}", verdict.checks, target, back)
 
@@ -211,6 +231,7 @@ class Walk:
         try:
             self._deployer.apply_traffic_split(deployment)
         except Exception as error:  # a plugin ends here; a defect of it leaves its traceback
+            self._check_halted(error)
             raise _StepFailed(f"the split could not be enforced: {_told(error)}", {}, target, back) from error
 
     def _verb(
@@ -224,6 +245,7 @@ class Walk:
         try:
             verb(deployment, revision.id)
         except Exception as error:  # a plugin ends here; a defect of it leaves its traceback
+            self._check_halted(error)
             checks = error.checks if isinstance(error, VerbFailed) else {}
             failed = f"{verb.__name__} failed: {_told(error)}"
             raise _StepFailed(failed, checks, revision if marked else None) from error
@@ -237,6 +259,15 @@ class Walk:
             self._ledger.move(current, S.FAILED, failed.detail, failed.checks)
         if failed.back:
             self._enforce(self._ledger.read())
+
+
+def _check_unchanged(ours: TrafficSplit | None, stored: TrafficSplit | None) -> None:
+    """A split that somebody set meanwhile, such as a rollback, stands: to walk on would undo it."""
+    if ours is not None and stored is not None and ours.generation != stored.generation:
+        raise SplitConflict(
+            f"split of workload {stored.workload_id!r}: somebody else set generation {stored.generation} while it "
+            "was deployed; the deploy ends there, and deploying again goes on from what is set now"
+        )
 
 
 def _told(error: Exception) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partialmethod
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -25,7 +29,11 @@ from controller.loop.report import TickReport
 from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
-from controller.plugins.registry import load_registry
+from controller.plugins.registry import Registry, load_registry
+from controller.rollout.jobs import DeployJobs
+from controller.rollout.rollouts import Rollouts
+from controller.rollout.secrets import Secrets
+from store.database import Database
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
 from tests.unit.passes import Passes, Times
@@ -35,6 +43,12 @@ CONTROL = "the control token"
 RELOAD_TOKEN = "the token of the reload webhook!"
 HERE = "c0ffee" + "0" * 34
 REGISTRY = load_registry()
+
+
+def deploys_of(database: Database, registry: Registry, now: Callable[[], datetime]) -> DeployJobs:
+    """Deploys that are asked for over HTTP."""
+    halt = threading.Event()
+    return DeployJobs(Rollouts(database, registry, HOST, now, halt), now, halt)
 
 
 class Browser:
@@ -92,6 +106,7 @@ class Served:
     host_holds: list[str] = field(default_factory=list)
     times: Times = field(default_factory=Times)
     metrics: Metrics = field(default_factory=Metrics)
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
         self.status = LoopStatus(30.0, lambda: self.times.monotonic)
@@ -118,12 +133,14 @@ class Served:
             access=Access(token, on_loopback, CONTROL),
             now=lambda: self.times.now,
             longest_silence_seconds=lambda: 60.0,
+            deploys=deploys_of(self.passes.activation.database, REGISTRY, (lambda: self.times.now)),
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
             history=HistoryContext(
                 HOST, self.passes.activation.database, lambda: self.times.now, host_holds=lambda: self.host_holds
             ),
+            secrets=Secrets(self.passes.activation.database, self.key_file),
         )
         return Browser(build_app(context))
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.cli.rollout import parse_entry, percent_of
+from controller.cli.rollout import parse_entry
 from controller.errors import UsageError
+from controller.rollout.rollouts import percent_of
 from store.rollout_records import SplitEntry
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from controller.plugins.contract import (
     Applied,
     Deployment,
+    DeployUnderWay,
     Done,
     EngineError,
     EngineTools,
@@ -44,6 +45,7 @@ from controller.plugins.sources.image_containers import (
     remove_all,
     stop_all,
 )
+from controller.plugins.sources.image_drain import let_finish
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.image_plan import (
     blocks_of,
@@ -53,7 +55,8 @@ from controller.plugins.sources.image_plan import (
 )
 from controller.plugins.sources.image_ready import Timing
 from controller.plugins.sources.image_reference import credentials_for
-from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell
+from controller.plugins.sources.image_upkeep import behind, outcome_of, serving, unwell
+from controller.plugins.sources.image_volumes import check_paths, remove_of_revision, remove_of_workload
 
 _BUSY_SECONDS = 5.0
 
@@ -72,6 +75,7 @@ class ImageSource:
     def equip(self, tools: EngineTools) -> None:
         """Take the tools."""
         self._tools = tools
+        self._timing = Timing(time.monotonic, tools.pause)
 
     def validate(self, config: Mapping[str, Any]) -> None:
         """Check the options."""
@@ -111,23 +115,34 @@ class ImageSource:
         return _done(target, changed, checks)
 
     def drain(self, deployment: Deployment, revision_id: str) -> Done:
-        """Leave sessions in flight their time, then stop the containers.
-
-        Nothing here counts connections, so the whole of ``drain_seconds`` passes.
-        """
+        """Leave sessions in flight their time, or as much of it as they take, then stop the containers."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         tools = self._at_hand()
         with self._turn(target), _told(_named(target)):
-            if not any(each.state in RUNNING for each in of_this(tools, target)):
+            running = [each for each in of_this(tools, target) if each.state in RUNNING]
+            if not running:
                 return _done(target, False)
-            self._timing.pause(target.options.drain_seconds)
-            return _done(target, True, stop_all(tools, of_this(tools, target)))
+            waited = let_finish(tools, running, target.options, self._timing)
+            return _done(target, True, {**waited, **stop_all(tools, of_this(tools, target))})
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Remove the containers and their rows; the image stays, for who goes back to it."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         with self._turn(target), _told(_named(target)):
             return self._archive(target)
+
+    def teardown(self, workload: Workload, *, data: bool) -> Sequence[str]:
+        """Remove its containers, rows and volumes; volumes of scope `named` and `absolute` are nobody's to remove."""
+        tools = self._at_hand()
+        with self._turn_of(workload.id), _told(f"workload {workload.id!r}"):
+            containers = of_workload(tools, workload)
+            stop_all(tools, containers)
+            remove_all(tools, containers)
+            deployment = tools.deployment(workload)
+            for each in deployment.revisions.values() if deployment is not None else ():
+                tools.drop_rows(workload, each)
+            volumes = remove_of_workload(tools, workload, data=data)
+        return [*(f"container {each.name}" for each in containers), *(f"volume {each}" for each in volumes)]
 
     def apply_traffic_split(self, deployment: Deployment) -> Applied:
         """Hand the split to the routers; returns when they follow it."""
@@ -146,7 +161,9 @@ class ImageSource:
     def reconcile(self, request: ReconcileRequest) -> Outcome:
         """Have the revisions that serve up as they were declared, by the verbs; a new declaration is for a deploy."""
         tools, workload = self._at_hand(), request.workload
-        declared = options_of(workload.source_config)
+        options_of(workload.source_config)
+        if doing := tools.busy(workload):
+            raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
         turn = self._turn_of(workload.id)
         if not turn.acquire(blocking=False):
             raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
@@ -157,18 +174,47 @@ class ImageSource:
             ready = serving(deployment)
             if not ready:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
-            repaired, denied = self._repair_all(deployment, ready)
-            repaired += self._clear_away(deployment)
+            repaired, denied = self._repaired(workload) if self._due(deployment, ready) else ([], [])
             repaired += self._lead_there(workload, ready)
-            drifts = [] if any(options_of(each.config) == declared for each in ready) else ["deploy the declaration"]
-            drifts += denied
+            drifts = [*behind(tools, workload, ready), *denied]
             drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
+        except DeployUnderWay as error:
+            raise Retry(_BUSY_SECONDS, str(error)) from error
         finally:
             turn.release()
         return outcome_of(repaired, drifts)
 
+    def _due(self, deployment: Deployment, ready: Sequence[Revision]) -> bool:
+        """Whether anything is to be repaired. Only looks."""
+        tools = self._at_hand()
+        lacking = any(
+            not image_at_hand(tools, each) or not plan_for(tools, Target.of(deployment, each)).empty for each in ready
+        )
+        return lacking or bool(self._left_over(deployment))
+
+    def _repaired(self, workload: Workload) -> tuple[list[str], list[str]]:
+        """Repair what is to be repaired by the time that it is our turn: a deploy may have been faster.
+
+        :returns: what was repaired, and what was not because its budget or somebody says no.
+        """
+        tools = self._at_hand()
+        with tools.turn(workload, "drift is repaired"):
+            deployment = tools.deployment(workload)
+            if deployment is None:
+                return [], []
+            repaired: list[str] = []
+            denied: list[str] = []
+            for each in serving(deployment):
+                done, left = self._repair(deployment, each)
+                repaired += done
+                denied += left
+            return [*repaired, *self._clear_away(deployment)], denied
+
     def _stage(self, target: Target) -> Done:
         tools, reference = self._at_hand(), pinned(target.revision)
+        check_paths(tools, target.options.volumes)
+        for name in target.options.secrets.values():
+            tools.reveal(target.workload, name)
         if found := image_at_hand(tools, target.revision):
             return _done(target, False, {"image": f"{found} is here"})
         tools.engine.pull_image(reference, credentials_for(target.options.image, target.options.credentials_file))
@@ -184,17 +230,8 @@ class ImageSource:
         stop_all(tools, containers)
         remove_all(tools, containers)
         tools.drop_rows(target.workload, target.revision)
-        return _done(target, bool(containers), {each.name: "removed" for each in containers})
-
-    def _repair_all(self, deployment: Deployment, ready: Sequence[Revision]) -> tuple[list[str], list[str]]:
-        """What was repaired, and what was not because its budget or somebody says no."""
-        repaired: list[str] = []
-        denied: list[str] = []
-        for each in ready:
-            done, left = self._repair(deployment, each)
-            repaired += done
-            denied += left
-        return repaired, denied
+        gone = [*(each.name for each in containers), *remove_of_revision(tools, target.workload, target.revision)]
+        return _done(target, bool(gone), dict.fromkeys(gone, "removed"))
 
     def _repair(self, deployment: Deployment, revision: Revision) -> tuple[Sequence[str], Sequence[str]]:
         tools, target = self._at_hand(), Target.of(deployment, revision)
@@ -225,13 +262,16 @@ class ImageSource:
         return [*moved, "routers follow"] if self.apply_traffic_split(deployment).changed else moved
 
     def _clear_away(self, deployment: Deployment) -> Sequence[str]:
-        tools = self._at_hand()
-        there = of_workload(tools, deployment.workload)
-        archived = [each for each in deployment.revisions.values() if each.state is RevisionState.ARCHIVED]
-        left = [each for each in archived if of_revision(there, each, tools.prefix)]
+        left = self._left_over(deployment)
         for each in left:
             self._archive(Target.of(deployment, each))
         return [f"containers of archived revision {each.sequence} are removed" for each in left]
+
+    def _left_over(self, deployment: Deployment) -> Sequence[Revision]:
+        tools = self._at_hand()
+        there = of_workload(tools, deployment.workload)
+        archived = [each for each in deployment.revisions.values() if each.state is RevisionState.ARCHIVED]
+        return [each for each in archived if of_revision(there, each, tools.prefix)]
 
     def _at_hand(self) -> EngineTools:
         if self._tools is None:

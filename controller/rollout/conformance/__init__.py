@@ -6,10 +6,11 @@ knows no deployer and no provider itself.
 
 from controller.rollout.conformance.bench import Check
 from controller.rollout.conformance.checks import CHECKS
-from controller.rollout.conformance.entries import CONFORMANCE_GROUP, find_subject
+from controller.rollout.conformance.entries import CONFORMANCE_GROUP, find_subject, with_options
 from controller.rollout.conformance.subject import (
     BreaksItsProvider,
     HoldsSessions,
+    OneAtATime,
     ShowsWhatIsStaged,
     Subject,
     SubjectFactory,
@@ -24,6 +25,7 @@ __all__ = [
     "Check",
     "Finding",
     "HoldsSessions",
+    "OneAtATime",
     "ShowsWhatIsStaged",
     "Subject",
     "SubjectFactory",
@@ -33,4 +35,5 @@ __all__ = [
     "report_of",
     "run_checks",
     "summary_of",
+    "with_options",
 ]

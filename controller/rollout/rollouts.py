@@ -1,0 +1,202 @@
+"""The one place that deploys: for the command line, the API and triggers alike.
+
+One deploy of a workload at a time, in whatever process. What is stored decides what comes next, so a deploy that was
+killed, or that stopped with its process, is resumed by deploying again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from controller.errors import NotFound, PluginError, VerbFailed
+from controller.plugins.registry import Registry
+from controller.rollout.back import one_before, split_is_ready
+from controller.rollout.chain import Archive, Course, Drain, Shift, Stage, Step, Warm
+from controller.rollout.deploy import deployer_of, known_revision, revision_for
+from controller.rollout.deployer import Deployment, Revision, TrafficSplit
+from controller.rollout.ledger import StoreLedger, read_deployment
+from controller.rollout.turns import HeldTurn, Patience, turn_held
+from controller.rollout.walker import Gate, Verdict, Walk, Walked
+from store.database import Database
+from store.splits import get_split, rollback_split
+
+_DOING = {Stage: "stage", Warm: "warm", Drain: "drain", Archive: "archive"}
+
+
+def always_open(_deployment: Deployment, _revision_id: str) -> Verdict:
+    """The gate that lets everything through."""
+    return Verdict(passed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployRequest:
+    """What is to be deployed, and how; ``actor`` is who asks, such as ``cli:root``, ``api`` or ``trigger:registry``.
+
+    ``revision_id``: a revision to go back to; ``None`` for what is declared now.
+    """
+
+    workload_id: str
+    revision_id: str | None = None
+    course: Course = field(default_factory=Course)
+    gate: Gate = always_open
+    actor: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """How a deploy ended. ``made``: the revision is a new one."""
+
+    workload_id: str
+    revision_id: str
+    made: bool
+    walked: Walked
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """How a rollback ended: the split that is stored now, and the deploy that it took, if it took one."""
+
+    split: TrafficSplit
+    deployed: Deployed | None
+
+
+class Rollouts:
+    """Deploys on one host, from any thread.
+
+    :param halt: set when this process stops: deploys end where they are, with nothing marked (R3).
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        host: str,
+        now: Callable[[], datetime],
+        halt: threading.Event | None = None,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._host = host
+        self._now = now
+        self._halt = halt or threading.Event()
+
+    def deploy(
+        self,
+        request: DeployRequest,
+        told: Callable[[Step], None] = lambda _step: None,
+        *,
+        chose: Callable[[Revision, bool], None] = lambda _revision, _made: None,
+        wait_seconds: float = 0.0,
+    ) -> Deployed:
+        """Deploy; returns when the revision serves, or when it is known that it does not.
+
+        :param told: hears of each step before it is done.
+        :param chose: hears which revision it is, and whether it was made just now.
+        :param wait_seconds: how long to wait for another deploy of the same workload.
+        :raises DeployUnderWay: somebody else deploys this workload.
+        :raises DeployInterrupted: this process stops; deploy again.
+        :raises NotFound: no such workload, or it is declared for another host.
+        :raises PluginError: its source is not installed, or does not deploy.
+        :raises VerbFailed: nobody can tell what the declaration stands for.
+        :raises StoreError: the store failed, or somebody else changed the rollout meanwhile; deploy again.
+        """
+        workload = read_deployment(self._database, request.workload_id, self._host).workload
+        deployer = deployer_of(self._registry, workload)
+        by = f"{request.actor or 'somebody'} deploys"
+        with turn_held(self._database, workload.id, by, patience=Patience(wait_seconds), halt=self._halt) as held:
+            if request.revision_id is not None:
+                revision, made = known_revision(self._database, workload.id, request.revision_id), False
+            else:
+                workload = read_deployment(self._database, workload.id, self._host).workload
+                revision, made = revision_for(self._database, deployer, workload, self._now)
+            chose(revision, made)
+            held.say(f"{by} {revision.id}")
+
+            def heard(step: Step) -> None:
+                held.say(f"{by} {revision.id}: {told_step(step)}")
+                told(step)
+
+            ledger = StoreLedger(self._database, workload.id, self._host, self._now, held.turn)
+            walk = Walk(
+                ledger, deployer, revision.id, request.course, request.gate, heard, lambda: self._halted(held)
+            )
+            return Deployed(workload.id, revision.id, made, walk.walk())
+
+    def check(self, request: DeployRequest) -> None:
+        """Whether it can be asked for at all; the deploy itself checks again.
+
+        :raises NotFound: no such workload, or it is declared for another host.
+        :raises PluginError: its source is not installed, or does not deploy.
+        :raises RevisionConflict: there is no such revision to go back to.
+        """
+        workload = read_deployment(self._database, request.workload_id, self._host).workload
+        deployer_of(self._registry, workload)
+        if request.revision_id is not None:
+            known_revision(self._database, workload.id, request.revision_id)
+
+    def enforce_split(self, split: TrafficSplit) -> bool:
+        """Have the routers of this host follow a split that was stored; whether that changed anything.
+
+        Nothing is to do where the source does not deploy, or where another host has the workload, and does it.
+
+        :raises VerbFailed: they do not follow yet; a running controller has them do so at its next pass.
+        :raises StoreError: the store cannot be read.
+        """
+        try:
+            deployment = read_deployment(self._database, split.workload_id, self._host)
+            deployer = deployer_of(self._registry, deployment.workload)
+        except (NotFound, PluginError):
+            return False
+        try:
+            return deployer.apply_traffic_split(deployment).changed
+        except Exception as error:
+            raise VerbFailed(
+                f"generation {split.generation} of the split of workload {split.workload_id!r} is stored, but "
+                f"routers do not follow it yet: {error}"
+            ) from error
+
+    def roll_back(
+        self,
+        request: DeployRequest,
+        told: Callable[[Step], None] = lambda _step: None,
+        *,
+        chose: Callable[[Revision, bool], None] = lambda _revision, _made: None,
+        wait_seconds: float = 0.0,
+    ) -> RolledBack:
+        """Go back by one step: to the split before, or, where that is not up, by a deploy of the one before.
+
+        :raises SplitNotFound: the workload has no split.
+        :raises RevisionConflict: nothing is left to go back to.
+        :raises VerbFailed: the split before is stored, but routers do not follow it yet.
+        """
+        deployment = read_deployment(self._database, request.workload_id, self._host)
+        if split_is_ready(deployment):
+            assert deployment.split is not None
+            seen = deployment.split.generation
+            split = rollback_split(self._database, request.workload_id, self._now(), expected_generation=seen)
+            self.enforce_split(split)
+            return RolledBack(split, None)
+        request = replace(request, revision_id=one_before(deployment).id)
+        deployed = self.deploy(request, told, chose=chose, wait_seconds=wait_seconds)
+        return RolledBack(get_split(self._database, request.workload_id), deployed)
+
+    def _halted(self, held: HeldTurn) -> str:
+        return "the process stops" if self._halt.is_set() else held.lost
+
+
+def told_step(step: Step) -> str:
+    """A step for a person: ``stage shop-2``, ``shift traffic: shop-1 90%, shop-2 10%``. Pure."""
+    if isinstance(step, Shift):
+        return "shift traffic: " + ", ".join(f"{each.revision_id} {percent_of(each.weight)}" for each in step.entries)
+    assert isinstance(step, Stage | Warm | Drain | Archive)
+    return f"{_DOING[type(step)]} {step.revision.id}"
+
+
+def percent_of(weight: int) -> str:
+    """Basis points → ``10%``, ``0.01%``. Pure."""
+    whole, part = divmod(weight, 100)
+    return f"{whole}.{part:02}".rstrip("0").removesuffix(".") + "%"
