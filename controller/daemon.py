@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,10 @@ from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import Loop, LoopHooks, clamp_interval
 from controller.loop.status import LoopStatus
 from controller.loop.tick import Activation, Clock
-from controller.loop.watch import Watch, WatchHooks
+from controller.loop.watch import Watch
 from controller.metrics import Metrics
 from controller.notify import Notifier
+from controller.observing import Observing
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
@@ -104,7 +106,8 @@ class Daemon:
         self.database = open_store(settings)
         halt = threading.Event()
         hooks = Hooks(observer=self.metrics.observe_request, halt=halt, environment=environment)
-        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, hooks)
+        equipped = partial(equip, self.registry, settings, self._engine.endpoint, self.database)
+        self._observing = Observing(settings, self.database, self.metrics, CLOCK.now, equipped, hooks)
         rollouts = Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt)
         self.deploys = DeployJobs(rollouts, CLOCK.now, halt)
         self._revisions = count_revisions(self.database)
@@ -128,7 +131,7 @@ class Daemon:
         self.reloading = self._build_reloading(environment, flags)
         ground = Ground(self.registry, self.database, settings.host, environment)
         self.triggering = Triggering(ground, rollouts, self.metrics, lambda: self.keeper.held, CLOCK)
-        self.watch = self._build_watch()
+        self.watch = Watch(self._open_stream, self._observing.hooks(self.loop), random.Random())
         self._started = False
         self._stopped = threading.Event()
         self._ended: SimpleQueue[int] = SimpleQueue()
@@ -161,6 +164,7 @@ class Daemon:
         )
         self.reloading.boot()
         self.triggering.start()
+        self._observing.chronicle.start()
         self.watch.start()
         self.loop.start()
         self.keeper.start()
@@ -179,6 +183,7 @@ class Daemon:
         self.triggering.stop()
         self.watch.stop()
         self.loop.stop()
+        self._observing.chronicle.stop()
         self.deploys.stop()
         self._http.stop()
         self.keeper.stop()
@@ -208,6 +213,7 @@ class Daemon:
         from controller.http.app import HttpContext, build_app
         from controller.http.auth import Access
         from controller.http.config import ConfigContext
+        from controller.http.history import HistoryContext
         from controller.http.reload import ReloadAccess
 
         token = self.settings.api_token
@@ -235,6 +241,9 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                history=HistoryContext(
+                    self.settings.host, self.database, CLOCK.now, self._stopped.is_set, self._observing.host_holds
+                ),
                 secrets=Secrets(self.database, self.settings.secrets_key_file),
                 traefik_asks=Asker(self.settings.runtime_config),
                 triggers=self.triggering.dispatcher,
@@ -254,7 +263,7 @@ class Daemon:
 
     def _cancel(self) -> None:
         self._engine.cancel()
-        self._verbs.cancel()
+        self._observing.verbs.cancel()
         self.activations.current().converger.stop()
 
     def _count_revisions(self) -> None:
@@ -262,15 +271,6 @@ class Daemon:
             self._revisions = count_revisions(self.database)
         except StoreError as error:
             log.debug("revisions are not counted", reason=str(error))
-
-    def _build_watch(self) -> Watch:
-        hooks = WatchHooks(
-            connected=self.metrics.event_stream_connected.set,
-            received=lambda action: self.metrics.events.labels(action).inc(),
-            touched=self.loop.touch,
-            resync=self.loop.request,
-        )
-        return Watch(self._open_stream, hooks, random.Random())
 
     def _build_reloading(self, environment: Mapping[str, str], flags: Mapping[str, Any] | None) -> Reloading:
         given = self.settings.model_dump(exclude_unset=True) if flags is None else flags
@@ -296,6 +296,7 @@ class Daemon:
         self.status.record(report)
         self._narrator.tell(report)
         self._notifier.tell(report)
+        self._observing.chronicle.record(report)
         if any(each.source_kind in self._deployers for each in report.reconciled):
             self._count_revisions()
         publish_metrics(report, self.metrics, self._revisions)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from store.healing_records import Budget, Hold
+from store.history_records import Event
 from store.records import ContainerRow, Host, Workload
 from store.rollout_records import Revision, SplitEntry, TrafficSplit
 from store.secrets import StoredSecret
@@ -107,6 +109,51 @@ def split_view(split: TrafficSplit) -> dict[str, Any]:
         "stickiness_epoch": split.stickiness_epoch,
         "previous": None if split.previous is None else _entry_views(split.previous),
         "updated_at": _time(split.updated_at),
+    }
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    """One event of history."""
+    return {
+        "id": event.id,
+        "at": _time(event.at),
+        "host": event.host,
+        "workload_id": event.workload_id,
+        "subject": event.subject,
+        "kind": event.kind,
+        "reason": event.reason,
+        "message": event.message,
+        "actor": event.actor,
+        "tick": event.tick,
+        "details": dict(event.details),
+    }
+
+
+def hold_view(hold: Hold) -> dict[str, Any]:
+    """One hold."""
+    return {
+        "host": hold.host,
+        "workload_id": hold.workload_id,
+        "slot": hold.slot,
+        "scope": hold.scope,
+        "author": hold.author,
+        "reason": hold.reason,
+        "created_at": _time(hold.created_at),
+        "expires_at": _time(hold.expires_at),
+    }
+
+
+def budget_view(budget: Budget) -> dict[str, Any]:
+    """What was spent on one slot."""
+    return {
+        "host": budget.host,
+        "slot": budget.slot,
+        "attempts": budget.attempts,
+        "failures": budget.failures,
+        "window_began_at": _time(budget.window_began_at),
+        "not_before": _time(budget.not_before),
+        "last_attempt_at": _time(budget.last_attempt_at),
+        "last_answer": budget.reason,
     }
 
 

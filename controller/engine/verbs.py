@@ -5,7 +5,7 @@ No verb ever acts on the container that the controller runs in. Each may be repe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -40,6 +40,7 @@ class EngineVerbs:
 
     :param pulled: hears of every pull whose caller does not listen itself.
     :param own: ids of the container that the controller runs in, whole or shortened; found out where not given.
+    :param acting: told of a container before it is stopped or removed, so that its end is known for ours.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class EngineVerbs:
         observer: Observer = unobserved,
         pulled: Progress = unheard,
         own: Collection[str] | None = None,
+        acting: Callable[[str], None] = lambda _container_id: None,
     ) -> None:
+        self._acting = acting
         self._exchange = Exchange(endpoint, timeout_seconds, observer)
         self._images = Images(self._exchange)
         self._volumes = Volumes(self._exchange)
@@ -110,6 +113,7 @@ class EngineVerbs:
         :raises EngineError: the engine failed.
         """
         self._check_own(container_id)
+        self._acting(container_id)
         path = f"/containers/{quote(container_id, safe='')}/stop"
         try:
             self._exchange.ask(Request("stop", "POST", path, {"t": str(grace_seconds)}), float(grace_seconds))
@@ -123,6 +127,7 @@ class EngineVerbs:
         :raises EngineError: the engine failed.
         """
         self._check_own(container_id)
+        self._acting(container_id)
         path = f"/containers/{quote(container_id, safe='')}"
         try:
             self._exchange.ask(Request("remove", "DELETE", path, {"force": "1", "v": "1"}))

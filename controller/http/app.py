@@ -37,6 +37,7 @@ from controller.http.auth import Access
 from controller.http.chains import build_chains
 from controller.http.config import ConfigContext, build_config
 from controller.http.deploys import build_deploys
+from controller.http.history import HistoryContext, build_history
 from controller.http.plugins import build_plugins
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
@@ -70,6 +71,7 @@ class HttpContext:
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
+    history: HistoryContext
     secrets: Secrets
     triggers: Triggers
     traefik_asks: Callable[[], None] = lambda: None
@@ -113,6 +115,7 @@ def build_app(context: HttpContext) -> FastAPI:
     app.include_router(build_secrets(context.secrets, context.now, context.access))
     app.include_router(build_rollout(context.database, context.now, context.access, context.deploys.rollouts))
     app.include_router(build_deploys(context.deploys, context.access))
+    app.include_router(build_history(context.history, context.access))
     app.include_router(build_config(context.config, context.access))
     routers = build_routers(context.database, context.host, context.registry, context.access, context.traefik_asks)
     app.include_router(routers)
@@ -156,6 +159,7 @@ def _add_probes(app: FastAPI, context: HttpContext) -> None:
             "ready": not why,
             "reasons": why,
             "last_listed_at": listed_at.isoformat() if listed_at else None,
+            "holds": context.history.host_holds(),
         }
         return JSONResponse(body, 503 if why else 200)
 

@@ -35,6 +35,7 @@ from controller.plugins.tools import (
     Equippable,
     GitAnswer,
     GitCommand,
+    Permission,
     SecretSeen,
     TearsDown,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "LookFailed",
     "Looking",
     "Outcome",
+    "Permission",
     "PluginConfigInvalid",
     "PublicFace",
     "PublishedPort",

@@ -18,6 +18,14 @@ from store.records import Workload
 
 
 @dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether something may be healed now, and why (not), for people."""
+
+    given: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SecretSeen:
     """What may be known of a secret: the generation of its value, and why it cannot be read; empty where it can."""
 
@@ -202,6 +210,15 @@ class EngineTools(Protocol):
 
     def routed_elsewhere(self) -> str:
         """Empty when no router sends anybody to where the splits no longer lead; else why that is not certain."""
+
+    def may_heal(self, workload: Workload, slot: str, why: str) -> Permission:
+        """Ask before a container is started or made anew to repair it; deploys need not ask (S5).
+
+        A yes is one attempt of the slot's budget, so ask only for what you then do.
+
+        :param slot: the name of the container.
+        :param why: what is wrong with it; becomes history.
+        """
 
 
 @runtime_checkable

@@ -104,7 +104,7 @@ def test_the_documented_limits_are_the_limits(row: dict[str, str]) -> None:
     """O2: bounds, lengths and words that are allowed stand in the table."""
     field = Settings.model_fields[row["Setting"].strip("`")]
     limits = [
-        f"{getattr(each, limit):g}"
+        f"{getattr(each, limit):.15g}"
         for each in field.metadata
         for limit in ("gt", "ge", "le", "min_length")
         if getattr(each, limit, None) is not None
@@ -223,6 +223,8 @@ def _fed_metrics() -> Metrics:
     metrics.observe_dispatch("registry", "deployed")
     metrics.observe_look("registry", "new")
     metrics.events.labels("start").inc()
+    metrics.healed("attempted")
+    metrics.publish_holds(["host"])
     metrics.config_reloads.labels("ok").inc()
     return metrics
 

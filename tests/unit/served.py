@@ -22,6 +22,7 @@ from controller.errors import TallydError
 from controller.http.app import HttpContext, build_app
 from controller.http.auth import Access
 from controller.http.config import ConfigContext
+from controller.http.history import HistoryContext
 from controller.http.reload import ReloadAccess
 from controller.loop.publish import publish_metrics
 from controller.loop.report import TickReport
@@ -111,6 +112,7 @@ class Served:
 
     passes: Passes
     client: EngineClient
+    host_holds: list[str] = field(default_factory=list)
     times: Times = field(default_factory=Times)
     metrics: Metrics = field(default_factory=Metrics)
     key_file: Path | None = None
@@ -145,6 +147,9 @@ class Served:
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
+            history=HistoryContext(
+                HOST, self.passes.activation.database, lambda: self.times.now, host_holds=lambda: self.host_holds
+            ),
             secrets=Secrets(self.passes.activation.database, self.key_file),
             triggers=self.triggers,
         )
