@@ -42,8 +42,10 @@ from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import Hooks, equip
+from controller.rollout.followers import Asker
 from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
+from controller.rollout.secrets import Secrets
 from controller.settings import Settings
 from controller.triggering import Ground, Triggering
 from store.database import Database, open_database
@@ -101,7 +103,7 @@ class Daemon:
         )
         self.database = open_store(settings)
         halt = threading.Event()
-        hooks = Hooks(observer=self.metrics.observe_request, halt=halt)
+        hooks = Hooks(observer=self.metrics.observe_request, halt=halt, environment=environment)
         self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, hooks)
         rollouts = Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt)
         self.deploys = DeployJobs(rollouts, CLOCK.now, halt)
@@ -233,6 +235,8 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                secrets=Secrets(self.database, self.settings.secrets_key_file),
+                traefik_asks=Asker(self.settings.runtime_config),
                 triggers=self.triggering.dispatcher,
             )
         )

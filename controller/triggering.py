@@ -43,7 +43,7 @@ class Triggering:
         self._metrics = metrics
         self._tools = Tools(ground.environment)
         agenda = Agenda(clock.monotonic)
-        hooks = DispatchHooks(deploys_by(rollouts, database, clock.now), leads, self._answered, clock.now)
+        hooks = DispatchHooks(deploys_by(rollouts), leads, self._answered, clock.now)
         self.dispatcher = Dispatcher(hooks, registry, database, host, agenda)
         looking = LookHooks(self._tools, leads, metrics.observe_look, clock.now, clock.monotonic)
         self._looker = Looker(looking, registry, database, host, self.dispatcher, agenda)

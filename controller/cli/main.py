@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from controller import __version__
-from controller.cli import config as config_commands
 from controller.cli import (
+    chains,
     conformance,
     deploy,
     doctor,
@@ -20,9 +20,11 @@ from controller.cli import (
     router,
     run,
     schema,
+    secrets,
     triggers,
     workloads,
 )
+from controller.cli import config as config_commands
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -37,6 +39,7 @@ app = typer.Typer(
 app.add_typer(workloads.app, name="workload")
 app.add_typer(rollout.revisions_app, name="revision")
 app.add_typer(rollout.splits_app, name="split")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(triggers.app, name="trigger")
 app.add_typer(hosts.app, name="host")
 app.add_typer(config_commands.app, name="config")
@@ -50,6 +53,8 @@ for command in (
     doctor.doctor,
     doctor.migrate,
     deploy.deploy,
+    chains.promote,
+    chains.teardown,
     deploy.rollback,
     schema.schema,
     probe.probe,

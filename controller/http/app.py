@@ -22,7 +22,9 @@ from controller.errors import (
     InvalidSplit,
     LockTimeout,
     NotFound,
+    PluginError,
     RowRejected,
+    SecretsKeyInvalid,
     SplitGenerationConflict,
     StandingBy,
     StoreUnavailable,
@@ -32,18 +34,21 @@ from controller.errors import (
 )
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
+from controller.http.chains import build_chains
 from controller.http.config import ConfigContext, build_config
 from controller.http.deploys import build_deploys
 from controller.http.plugins import build_plugins
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
 from controller.http.routers import build_routers
+from controller.http.secrets import build_secrets
 from controller.http.triggers import Triggers, build_hooks, build_triggers
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry
 from controller.rollout.jobs import DeployJobs
+from controller.rollout.secrets import Secrets
 from store.database import Database
 
 
@@ -65,7 +70,9 @@ class HttpContext:
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
+    secrets: Secrets
     triggers: Triggers
+    traefik_asks: Callable[[], None] = lambda: None
 
 
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
@@ -77,10 +84,13 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (UsageError, 422),
     (RowRejected, 422),
     (InvalidSplit, 422),
+    (PluginError, 422),
     (ForeignRevision, 422),
     (StoreUnavailable, 503),
     (StandingBy, 503),
     (LockTimeout, 503),
+    (SecretsKeyInvalid, 503),
+    (DeployInterrupted, 503),
     (EngineCallCancelled, 503),
     (DeployInterrupted, 503),
     (TallydError, 500),
@@ -99,10 +109,13 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(TallydError, _tallyd_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
+    app.include_router(build_chains(context.database, context.registry, context.host, context.now, context.access))
+    app.include_router(build_secrets(context.secrets, context.now, context.access))
     app.include_router(build_rollout(context.database, context.now, context.access, context.deploys.rollouts))
     app.include_router(build_deploys(context.deploys, context.access))
     app.include_router(build_config(context.config, context.access))
-    app.include_router(build_routers(context.database, context.host, context.registry, context.access))
+    routers = build_routers(context.database, context.host, context.registry, context.access, context.traefik_asks)
+    app.include_router(routers)
     app.include_router(build_triggers(context.database, context.triggers, context.now, context.access))
     app.include_router(build_plugins(context.registry, context.access))
     app.router.routes.extend(build_hooks(context.triggers))

@@ -10,7 +10,7 @@ from controller.errors import PluginConfigInvalid, RevisionConflict
 from controller.plugins.registry import Registry
 from controller.rollout.deployer import Deployer, Revision, Workload
 from store.database import Database
-from store.revisions import config_digest_of, create_revision, list_revisions
+from store.revisions import create_revision, declared_digest, list_revisions
 from store.rollout_records import RevisionState
 
 
@@ -23,6 +23,18 @@ class Resolver(Protocol):
 
         :raises PluginConfigInvalid: the declaration is wrong.
         :raises VerbFailed: nobody can tell.
+        """
+
+
+@runtime_checkable
+class Freezer(Protocol):
+    """A deployer whose declaration names what lies elsewhere, such as files."""
+
+    def freeze(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The declaration with all that it names, as a revision keeps it: what changes later is another revision.
+
+        :raises PluginConfigInvalid: the declaration is wrong.
+        :raises VerbFailed: what it names cannot be read.
         """
 
 
@@ -46,33 +58,35 @@ def deployer_of(registry: Registry, workload: Workload) -> Deployer:
 
 
 def revision_for(
-    database: Database, deployer: Deployer, workload: Workload, now: Callable[[], datetime]
+    database: Database,
+    deployer: Deployer,
+    workload: Workload,
+    now: Callable[[], datetime],
+    found: tuple[str, str] | None = None,
 ) -> tuple[Revision, bool]:
     """The revision that stands for the declaration now, and whether it had to be made.
 
     The newest one is taken again where it says the same, unless it failed or is archived: so a deploy that was killed
     is resumed by deploying again.
 
+    :param found: reference and digest, where it is known already what an image stands for.
     :raises VerbFailed: the image cannot be resolved.
     """
     assert isinstance(deployer, Resolver)
-    return revision_recording(database, workload, *deployer.resolve(workload.source_config), now)
-
-
-def revision_recording(
-    database: Database, workload: Workload, reference: str, digest: str, now: Callable[[], datetime]
-) -> tuple[Revision, bool]:
-    """As :func:`revision_for`, where it is known already what the declaration is to stand for."""
+    config = workload.source_config
+    if isinstance(deployer, Freezer):
+        config, found = deployer.freeze(config), None
+    reference, digest = deployer.resolve(config) if found is None else found
     known = list_revisions(database, workload.id)
     newest = known[-1] if known else None
     ended = (RevisionState.FAILED, RevisionState.ARCHIVED)
     same = newest is not None and (newest.image_digest, newest.config_digest) == (
         digest,
-        config_digest_of(workload.source_config),
+        declared_digest(database, workload.id, config),
     )
     if newest is not None and same and newest.state not in ended:
         return newest, False
-    return create_revision(database, workload.id, reference, digest, workload.source_config, now()), True
+    return create_revision(database, workload.id, reference, digest, config, now()), True
 
 
 def known_revision(database: Database, workload_id: str, revision_id: str) -> Revision:

@@ -97,7 +97,7 @@ class Dispatching:
         self.agenda = Agenda(lambda: self.times.monotonic)
         rollouts = Rollouts(database, self.registry, host, self.now, self.halt)
         hooks = DispatchHooks(
-            deploys_by(rollouts, database, self.now),
+            deploys_by(rollouts),
             lambda: self.leads,
             lambda answered, _about: self.answers.append(answered),
             self.now,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.harness import World
 from tests.integration.deploys import Deploys
+from tests.integration.workshop import Workshop, opened_workshop
 
 ENGINES = ("own_engine", "engine")
 
@@ -32,3 +34,10 @@ def deploys(world: World, sqlite_url: str) -> Iterator[Deploys]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def workshop(world: World, sqlite_url: str, tmp_path: Path) -> Iterator[Workshop]:
+    """Workloads that are declared and deployed by the command line."""
+    with opened_workshop(world, sqlite_url, tmp_path) as made:
+        yield made

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partialmethod
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -31,6 +32,7 @@ from controller.metrics import Metrics
 from controller.plugins.registry import Registry, load_registry
 from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
+from controller.rollout.secrets import Secrets
 from controller.triggering import Ground, Triggering
 from controller.triggers.dispatcher import Dispatcher
 from store.database import Database
@@ -111,6 +113,7 @@ class Served:
     client: EngineClient
     times: Times = field(default_factory=Times)
     metrics: Metrics = field(default_factory=Metrics)
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
         self.status = LoopStatus(30.0, lambda: self.times.monotonic)
@@ -142,6 +145,7 @@ class Served:
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
+            secrets=Secrets(self.passes.activation.database, self.key_file),
             triggers=self.triggers,
         )
         return Browser(build_app(context))
