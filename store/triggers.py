@@ -123,7 +123,9 @@ def save_state(database: Database, state: TriggerState, now: datetime) -> Trigge
             there = select(WORKLOADS.c.id).where(WORKLOADS.c.id == state.workload_id).with_for_update()
             known = connection.execute(there).one_or_none() is not None
             made = insert_into(TRIGGER_STATES, database.dialect).values(values | {"workload_id": state.workload_id})
-            written = connection.execute(made.on_conflict_do_nothing()).rowcount if known else 0
+            # (The number of rows is not told by every driver for an insert that may do nothing.)
+            inserted = made.on_conflict_do_nothing().returning(TRIGGER_STATES.c.workload_id)
+            written = len(connection.execute(inserted).all()) if known else 0
         else:
             its = (
                 TRIGGER_STATES.c.workload_id == state.workload_id,
