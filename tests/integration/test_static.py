@@ -511,3 +511,23 @@ def test_a_digest_is_of_names_modes_and_bytes(tmp_path: Path) -> None:
     seen.add(measure(Folder(tmp_path), limits).digest)
     assert len(seen | {first}) == 4
     assert json.dumps(first)
+
+
+def test_a_drain_that_is_cut_short_goes_on(sites: Sites, tmp_path: Path) -> None:
+    """D7, D8, R3: the controller stops while a replaced release has its time; nothing is taken away before."""
+    halt = threading.Event()
+    sites.source = sites.another_source(tmp_path, halt=halt)
+    sites.write({"index.html": "first"})
+    first = sites.publish(drain_seconds=3_600)
+    sites.write({"index.html": "second"})
+    second = sites.declare()
+    sites.source.stage(sites.read(), second)
+    sites.source.warm(sites.read(), second)
+    sites.weigh((second, 10_000))
+    sites.source.apply_traffic_split(sites.read())
+    halt.set()
+    for _ in range(2):
+        with pytest.raises(VerbFailed, match="the controller stops"):
+            sites.source.drain(sites.read(), first)
+    assert sites.page() == (200, b"second")
+    assert len(sites.site.releases()) == 2
