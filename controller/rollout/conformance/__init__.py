@@ -10,6 +10,7 @@ from controller.rollout.conformance.entries import CONFORMANCE_GROUP, find_subje
 from controller.rollout.conformance.subject import (
     BreaksItsProvider,
     HoldsSessions,
+    OneAtATime,
     ShowsWhatIsStaged,
     Subject,
     SubjectFactory,
@@ -24,6 +25,7 @@ __all__ = [
     "Check",
     "Finding",
     "HoldsSessions",
+    "OneAtATime",
     "ShowsWhatIsStaged",
     "Subject",
     "SubjectFactory",

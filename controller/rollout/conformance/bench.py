@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controller.rollout.conformance.subject import Subject
-from controller.rollout.deployer import Deployment, Done, Revision, SplitEntry, TrafficSplit, Workload
+from controller.rollout.conformance.subject import OneAtATime, Subject
+from controller.rollout.deployer import BASIS_POINTS, Deployment, Done, Revision, SplitEntry, TrafficSplit, Workload
 from store.rollout_records import RevisionState
 
 HOST = "conformance"
@@ -103,9 +103,28 @@ class Bench:
             for each in scene.revisions:
                 self.verb("stage", scene, each.id)
                 self.verb("warm", scene, each.id)
-            if weights:
-                self.apply(scene, scene.split(*weights))
+        if weights:
+            split = self.split(scene, *weights)
+            with self.preparation():
+                self.apply(scene, split)
         return scene
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether the deployer has one revision of a workload at a time."""
+        return isinstance(self.subject, OneAtATime) and self.subject.one_at_a_time
+
+    def split(self, scene: Scene, *weights: int) -> TrafficSplit:
+        """A split that can be applied now.
+
+        Where there is one revision at a time, whoever has most of it gets all, and is brought up for that.
+        """
+        if not self.one_at_a_time:
+            return scene.split(*weights)
+        most = weights.index(max(weights))
+        with self.preparation():
+            self.verb("warm", scene, scene.revisions[most].id)
+        return scene.split(*(BASIS_POINTS if each == most else 0 for each in range(len(weights))))
 
     def verb(self, verb: str, scene: Scene, revision_id: str, **more: Any) -> Any:
         """Call a revision verb with the state that its caller would have left the revisions in."""

@@ -24,6 +24,7 @@ from controller.rollout.conformance.subject import BreaksItsProvider
 from controller.rollout.deployer import BASIS_POINTS, SplitEntry, TrafficSplit
 
 _UNKNOWN = "no-such-revision"
+_SHARED = "a split over two revisions, of which there is one at a time,"
 _NEEDS_THE_PROVIDER = ("stage", "warm", "archive")
 
 Refused = tuple[str, type[Exception], Callable[[], object]]
@@ -74,7 +75,10 @@ def _split_bounds(bench: Bench) -> None:
     scene = bench.ready_scene("shop")
     twice = TrafficSplit(scene.workload.id, tuple(SplitEntry(scene.revisions[0].id, 5_000) for _ in range(2)), 1)
     below = scene.split(-1, BASIS_POINTS + 1)
-    for split, what in ((below, "a split with a weight below 0"), (twice, "a split that names a revision twice")):
+    refused = [(below, "a split with a weight below 0"), (twice, "a split that names a revision twice")]
+    if bench.one_at_a_time:
+        refused.append((scene.split(5_000, 5_000), _SHARED))
+    for split, what in refused:
         _refused(partial(bench.apply, scene, split), InvalidSplit, what)
 
 
@@ -123,6 +127,8 @@ def _split_calls(bench: Bench) -> None:
         ("a sum of 10001", InvalidSplit, lambda: bench.apply(scene, scene.split(10_000, 1))),
         ("a foreign revision", ForeignRevision, lambda: bench.apply(scene, mixed, strangers=other.revisions)),
     ]
+    if bench.one_at_a_time:
+        refusals.append((_SHARED, InvalidSplit, lambda: bench.apply(scene, scene.split(5_000, 5_000))))
     _without_calls(bench, refusals)
 
 

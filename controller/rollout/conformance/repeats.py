@@ -29,14 +29,15 @@ def _repeat(verb: str, bench: Bench) -> None:
 
 def _repeat_drain(bench: Bench) -> None:
     scene = bench.ready_scene("shop", 10_000, 0)
+    split = bench.split(scene, 0, 10_000)
     with bench.preparation():
-        bench.apply(scene, scene.split(0, 10_000))
+        bench.apply(scene, split)
     _twice(bench, "drain", partial(bench.verb, "drain", scene, scene.revisions[0].id), changes=False)
 
 
 def _repeat_split(bench: Bench) -> None:
     scene = bench.ready_scene("shop")
-    _twice(bench, "apply_traffic_split", partial(bench.apply, scene, scene.split(2_500, 7_500)), changes=True)
+    _twice(bench, "apply_traffic_split", partial(bench.apply, scene, bench.split(scene, 2_500, 7_500)), changes=True)
 
 
 def _twice(bench: Bench, verb: str, call: Callable[[], object], *, changes: bool) -> None:

@@ -136,7 +136,7 @@ def _report_follows(bench: Bench) -> None:
     with bench.preparation():
         bench.report(scene, scene.split(2_500, 7_500))
     for weights in ((7_500, 2_500), (5_000, 5_000)):
-        split = scene.split(*weights)
+        split = bench.split(scene, *weights)
         bench.apply(scene, split)
         expect_equal(
             set(_weights(_blocks(bench, scene, split))), set(_wanted(split)), "blocks after the split changed"

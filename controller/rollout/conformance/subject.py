@@ -66,4 +66,14 @@ class BreaksItsProvider(Protocol):
         """From now on every call of the provider fails, in a way that happens in real life (D4)."""
 
 
+@runtime_checkable
+class OneAtATime(Protocol):
+    """A subject whose deployer has one revision of a workload at a time: warming one takes the other's place.
+
+    Such a deployer has to refuse a split over several. Checks that move traffic bring up who gets it first.
+    """
+
+    one_at_a_time: bool
+
+
 SubjectFactory = Callable[[], Subject]
