@@ -40,6 +40,7 @@ from controller.metrics import Metrics
 from controller.notify import Notifier
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
+from controller.rollout.asked import asked_of
 from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import equip
 from controller.settings import Settings
@@ -110,7 +111,9 @@ class Daemon:
         )
         self.database = open_store(settings)
         observe = self.metrics.observe_request
-        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe)
+        self._stopped = threading.Event()
+        ask = asked_of(self.database, self.registry, settings.host, CLOCK.now, self._stopped)
+        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe, ask)
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
         self._http = HttpServer(*settings.address, self._build_app)
@@ -132,7 +135,6 @@ class Daemon:
         self.reloading = self._build_reloading(environment, flags)
         self.watch = self._build_watch()
         self._started = False
-        self._stopped = threading.Event()
         self._ended: SimpleQueue[int] = SimpleQueue()
 
     @property

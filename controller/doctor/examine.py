@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from controller.doctor.declared import declared_findings
 from controller.doctor.findings import Finding
 from controller.engine.client import EngineClient
+from controller.engine.compose import Compose
 from controller.engine.endpoint import Endpoint, endpoint_from
 from controller.errors import EngineError, StoreError, TallydError
 from controller.labels import LabelNames
@@ -41,6 +42,7 @@ def examine(loaded: LoadedSettings, environment: Mapping[str, str], now: Callabl
     yield from _store_findings(settings.database_url, settings.host, now)
     yield from declared_findings(settings, environment, now)
     yield _plugins()
+    yield _compose()
 
 
 def _engine_findings(
@@ -227,3 +229,11 @@ def _plugins() -> Finding:
         broken = "; ".join(f"{name}: {reason}" for name, reason in registry.broken.items())
         return Finding("plugins", "fail", broken, "mend or uninstall the package that brings it")
     return Finding("plugins", "ok", told)
+
+
+def _compose() -> Finding:
+    try:
+        found = Compose().describe()
+    except EngineError as error:
+        return Finding("compose", "warn", str(error), "workloads of source compose need it; install it anew")
+    return Finding("compose", "ok", found or "not installed; only workloads of source compose need it")

@@ -5,19 +5,21 @@ No verb ever acts on the container that the controller runs in. Each may be repe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping
 from urllib.parse import quote
 
 import orjson
 
 from controller.engine.client import DEFAULT_TIMEOUT_SECONDS, Observer
+from controller.engine.compose import Compose, ComposeDone, ComposeRun
 from controller.engine.container_json import seen_of, wanted_json
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress
 from controller.engine.endpoint import Endpoint
 from controller.engine.exchange import Exchange, Request, decoded
 from controller.engine.images import Credentials, Images
 from controller.engine.own import is_one_of, own_ids
-from controller.errors import EngineConflict, EngineError, EngineNotFound, OwnContainer
+from controller.errors import EngineActionFailed, EngineConflict, EngineError, EngineNotFound, OwnContainer
 
 _FRAME_HEADER = 8
 _LONGEST_LINE = 500
@@ -44,6 +46,8 @@ class EngineVerbs:
         self._exchange = Exchange(endpoint, timeout_seconds, observer)
         self._images = Images(self._exchange)
         self._own = own_ids() if own is None else own
+        self._observer = observer
+        self._compose = Compose({"DOCKER_HOST": endpoint.url, **endpoint.variables})
 
     def find_image(self, reference: str) -> str:
         """See :meth:`Images.find`."""
@@ -156,9 +160,30 @@ class EngineVerbs:
         text = b"".join(_frames(answer)).decode("utf-8", "replace")
         return [line[:_LONGEST_LINE] for line in text.splitlines()[-count:]]
 
+    def compose(self, run: ComposeRun) -> ComposeDone:
+        """See :meth:`Compose.run`. It is up to the caller that the controller's own container is not of the project.
+
+        :raises EngineError: it could not be run to its end.
+        """
+        began, result = time.monotonic(), "ok"
+        try:
+            done = self._compose.run(run)
+            result = "ok" if done.code == 0 else EngineActionFailed.__name__
+            return done
+        except EngineError as error:
+            result = type(error).__name__
+            raise
+        finally:
+            self._observer(f"compose_{run.arguments[0]}", result, time.monotonic() - began)
+
+    def is_own(self, container_id: str) -> bool:
+        """Whether a container, by its whole id, is the one that the controller runs in. Asks nobody."""
+        return is_one_of(container_id, self._own)
+
     def cancel(self) -> None:
         """End the calls in flight and refuse later ones (R3)."""
         self._exchange.cancel()
+        self._compose.cancel()
 
     def _check_own(self, container_id: str) -> None:
         if not self._own:

@@ -16,8 +16,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from controller.engine.compose import Compose, ComposeDone, ComposeRun
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
-from controller.errors import EngineError, PluginConfigInvalid, VerbFailed
+from controller.errors import EngineError, InvalidSplit, PluginConfigInvalid, VerbFailed
 from controller.plugins.tools import ActingEngine, EngineTools, Equippable
 from controller.rollout.deployer import (
     Applied,
@@ -39,6 +40,9 @@ __all__ = [
     "ActingEngine",
     "Applied",
     "Assignment",
+    "Compose",
+    "ComposeDone",
+    "ComposeRun",
     "ContainerRow",
     "ContainerSeen",
     "ContainerSpec",
@@ -49,6 +53,7 @@ __all__ = [
     "EngineTools",
     "Equippable",
     "HealthSpec",
+    "InvalidSplit",
     "JsonSchema",
     "Outcome",
     "PluginConfigInvalid",

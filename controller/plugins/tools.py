@@ -7,8 +7,10 @@ thread, and each call has a deadline of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from controller.engine.compose import ComposeDone, ComposeRun
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from store.records import Workload
@@ -52,6 +54,12 @@ class ActingEngine(Protocol):
     def last_lines(self, container_id: str, count: int) -> list[str]:
         """The last lines that a container wrote."""
 
+    def compose(self, run: ComposeRun) -> ComposeDone:
+        """Run Compose against this engine. Ask `is_own` of the project's containers first."""
+
+    def is_own(self, container_id: str) -> bool:
+        """Whether a container is the one that the controller runs in."""
+
 
 @runtime_checkable
 class EngineTools(Protocol):
@@ -65,20 +73,31 @@ class EngineTools(Protocol):
     def engine(self) -> ActingEngine:
         """The engine of this host."""
 
+    @property
+    def manifests(self) -> Path | None:
+        """The folder of the manifests, where relative paths in a source's options begin; ``None``: none is set."""
+
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a TCP connection there, at once or nearly so."""
 
     def bind_row(self, workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> None:
-        """Give a container of a project its row, with revision and addresses in the deployer's columns (R9).
+        """Give a container its row, with revision and addresses in the deployer's columns (R9).
 
-        Where it has one already, that is brought up to date.
+        The row of a stack is the one that a pass would give it (R10). Where it has one already, that is brought up to
+        date.
         """
 
     def drop_rows(self, workload: Workload, revision: Revision) -> None:
-        """Take the rows of a revision of a project away; none is no error."""
+        """Take the rows of a revision away; none is no error."""
 
     def deployment(self, workload: Workload) -> Deployment | None:
         """The workload with its revisions and its split, as stored; ``None`` where none is."""
+
+    def ask_deploy(self, workload: Workload, reason: str) -> bool:
+        """Have what is declared of a workload deployed, soon and elsewhere; false where nobody does that.
+
+        What was asked for already, and has not begun, is not asked for twice.
+        """
 
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """Have the routers follow a workload's split; returns when they do, and whether that changed anything."""

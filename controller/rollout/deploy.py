@@ -26,6 +26,18 @@ class Resolver(Protocol):
         """
 
 
+@runtime_checkable
+class Freezer(Protocol):
+    """A deployer whose declaration names what lies elsewhere, such as files."""
+
+    def freeze(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The declaration with all that it names, as a revision keeps it: what changes later is another revision.
+
+        :raises PluginConfigInvalid: the declaration is wrong.
+        :raises VerbFailed: what it names cannot be read.
+        """
+
+
 def deployer_of(registry: Registry, workload: Workload) -> Deployer:
     """The deployer of a workload.
 
@@ -56,17 +68,18 @@ def revision_for(
     :raises VerbFailed: the image cannot be resolved.
     """
     assert isinstance(deployer, Resolver)
-    reference, digest = deployer.resolve(workload.source_config)
+    config = deployer.freeze(workload.source_config) if isinstance(deployer, Freezer) else workload.source_config
+    reference, digest = deployer.resolve(config)
     known = list_revisions(database, workload.id)
     newest = known[-1] if known else None
     ended = (RevisionState.FAILED, RevisionState.ARCHIVED)
     same = newest is not None and (newest.image_digest, newest.config_digest) == (
         digest,
-        config_digest_of(workload.source_config),
+        config_digest_of(config),
     )
     if newest is not None and same and newest.state not in ended:
         return newest, False
-    return create_revision(database, workload.id, reference, digest, workload.source_config, now()), True
+    return create_revision(database, workload.id, reference, digest, config, now()), True
 
 
 def known_revision(database: Database, workload_id: str, revision_id: str) -> Revision:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import orjson
 
@@ -20,12 +21,17 @@ from controller.rollout.runtime_file import RuntimeFile
 from controller.settings import Settings
 from store.database import Database
 from store.deployed_rows import bind_row, drop_rows
-from store.records import Assignment, Workload
+from store.records import Assignment, Workload, WorkloadKind
 
 _CONNECT_SECONDS = 1.0
+_SERVICE_LABEL, _NUMBER_LABEL = "com.docker.compose.service", "com.docker.compose.container-number"
 
 
 def _no_router(_runtime: RuntimeConfig) -> bool:
+    return False
+
+
+def _nobody_deploys(_workload: Workload, _reason: str) -> bool:
     return False
 
 
@@ -33,7 +39,8 @@ def _no_router(_runtime: RuntimeConfig) -> bool:
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
-    ``route`` has the routers follow a split; returns whether that changed anything.
+    ``route`` has the routers follow a split; returns whether that changed anything. ``ask`` has a declaration
+    deployed; returns whether somebody does that.
     """
 
     prefix: str
@@ -41,6 +48,8 @@ class Equipment:
     database: Database
     host: str
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
+    manifests: Path | None = None
+    ask: Callable[[Workload, str], bool] = field(default=_nobody_deploys)
 
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a connection there within a second."""
@@ -67,6 +76,10 @@ class Equipment:
         except NotFound:
             return None
 
+    def ask_deploy(self, workload: Workload, reason: str) -> bool:
+        """See `EngineTools`."""
+        return self.ask(workload, reason)
+
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """See `EngineTools`."""
         return self.route(runtime)
@@ -74,7 +87,7 @@ class Equipment:
 
 def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> Assignment:
     return Assignment(
-        id=f"{workload.id}:{seen.name}",
+        id=_row_id(workload, seen),
         workload_id=workload.id,
         workload_kind=str(workload.kind),
         role=role,
@@ -90,6 +103,15 @@ def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str)
     )
 
 
+def _row_id(workload: Workload, seen: ContainerSeen) -> str:
+    """A stack's is the one that a pass gives it (R10): a name of the deployer's own would be a second row."""
+    if workload.kind is not WorkloadKind.STACK:
+        return f"{workload.id}:{seen.name}"
+    number = seen.labels.get(_NUMBER_LABEL, "")
+    replica = f":{int(number)}" if number.isdecimal() and int(number) > 1 else ""
+    return f"{workload.id}:{seen.labels.get(_SERVICE_LABEL) or seen.name}{replica}"
+
+
 def _ports(ports: Sequence[PublishedPort]) -> str:
     """In the shape in which the loop writes what a listing tells, so that the next pass has nothing to change."""
     objects = [
@@ -99,12 +121,27 @@ def _ports(ports: Sequence[PublishedPort]) -> str:
 
 
 def equip(
-    registry: Registry, settings: Settings, endpoint: Endpoint, database: Database, observer: Observer = unobserved
+    registry: Registry,
+    settings: Settings,
+    endpoint: Endpoint,
+    database: Database,
+    observer: Observer = unobserved,
+    ask: Callable[[Workload, str], bool] = _nobody_deploys,
 ) -> EngineVerbs:
-    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
+    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops.
+
+    :param ask: has a declaration deployed; returns whether somebody does that.
+    """
     verbs = EngineVerbs(endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=observer)
     route: Callable[[RuntimeConfig], bool] = _no_router
     if settings.runtime_config is not None:
         route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
-    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route))
+    folder = _folder_of(settings.manifests)
+    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route, folder, ask))
     return verbs
+
+
+def _folder_of(manifests: Path | None) -> Path | None:
+    if manifests is None:
+        return None
+    return manifests.parent if manifests.is_file() else manifests
