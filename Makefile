@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# Each worker starts an engine and a database of its own; more than four gain little.
+WORKERS ?= auto
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,9 +25,9 @@ run: venv ## Run tallyd here, with a sample where the engine has no labelled con
 	@$(BIN)/python -m controller.sample $(ARGS)
 
 .PHONY: test
-test: venv ## Run every test; ARGS="-k name" for some
+test: venv ## Run every test; ARGS="-k name" for some, WORKERS=0 for one after the other
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then .ci/components; fi
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadscope $(ARGS)
 
 .PHONY: bench
 bench: venv ## Measure P1 to P9 on a real engine; ARGS="--quick", "--write", "--help"

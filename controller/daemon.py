@@ -40,9 +40,10 @@ from controller.metrics import Metrics
 from controller.notify import Notifier
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
-from controller.rollout.asked import asked_of
 from controller.rollout.deployer import Deployer
-from controller.rollout.equipment import equip
+from controller.rollout.equipment import Hooks, equip
+from controller.rollout.jobs import DeployJobs
+from controller.rollout.rollouts import Rollouts
 from controller.settings import Settings
 from store.database import Database, open_database
 from store.revisions import count_revisions
@@ -110,10 +111,12 @@ class Daemon:
             observer=self.metrics.observe_request,
         )
         self.database = open_store(settings)
-        observe = self.metrics.observe_request
-        self._stopped = threading.Event()
-        ask = asked_of(self.database, self.registry, settings.host, CLOCK.now, self._stopped)
-        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, observe, ask)
+        halt = threading.Event()
+        self.deploys = DeployJobs(
+            Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt), CLOCK.now, halt
+        )
+        hooks = Hooks(self.metrics.observe_request, halt=halt, ask=self.deploys.ask)
+        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, hooks)
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
         self._http = HttpServer(*settings.address, self._build_app)
@@ -135,6 +138,7 @@ class Daemon:
         self.reloading = self._build_reloading(environment, flags)
         self.watch = self._build_watch()
         self._started = False
+        self._stopped = threading.Event()
         self._ended: SimpleQueue[int] = SimpleQueue()
 
     @property
@@ -177,9 +181,11 @@ class Daemon:
         self._stopped.set()
         self._ended.put(0)
         self._notifier.stopping()
+        self.deploys.halt()
         self.reloading.stop()
         self.watch.stop()
         self.loop.stop()
+        self.deploys.stop()
         self._http.stop()
         self.keeper.stop()
         self._engine.close()
@@ -225,6 +231,7 @@ class Daemon:
                 ),
                 now=CLOCK.now,
                 longest_silence_seconds=lambda: self.longest_silence_seconds,
+                deploys=self.deploys,
                 reloader=self.reloading,
                 reload_access=ReloadAccess(self.settings.reload_tokens),
                 config=ConfigContext(

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from getpass import getuser
 from typing import Annotated, Any
 
 import typer
 
-from controller.cli.context import EXIT_ERROR, Output, invocation, told_errors
+from controller.cli.context import EXIT_ERROR, Invocation, Output, invocation, told_errors
 from controller.cli.index import Format
+from controller.cli.progress import DeployProgress
 from controller.cli.render import emit
-from controller.cli.rollout import parse_entry
+from controller.cli.rollout import parse_entry, show_split
 from controller.daemon import CLOCK
 from controller.engine.endpoint import endpoint_from
-from controller.errors import UsageError
+from controller.errors import LeaderUnreachable, NotFound, UsageError
+from controller.http.control import ask_for_deploy
 from controller.plugins.registry import load_registry
-from controller.rollout.chain import Course, Step
-from controller.rollout.deployer import Revision
-from controller.rollout.equipment import equip
+from controller.rollout.chain import Course
+from controller.rollout.equipment import Hooks, equip
 from controller.rollout.gates import HttpProbe, PrometheusQuery, all_of, held_for
-from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
+from controller.rollout.rollouts import DeployRequest, Rollouts, always_open, told_step
 from controller.rollout.walker import Gate, Walked
+from controller.views import split_view
+from store.leases import find_leader
 from store.rollout_records import BASIS_POINTS
 
 
@@ -44,6 +49,14 @@ def deploy(
         float, typer.Option(min=0, help="How long the gates have to stay open at each step.")
     ] = 0,
     keep: Annotated[int, typer.Option(min=0, help="How many earlier revisions stay, to go back to.")] = 1,
+    wait: Annotated[
+        bool | None,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Wait for another deploy of the workload to end; or have the running controller deploy, and return.",
+        ),
+    ] = None,
+    wait_seconds: Annotated[float, typer.Option(min=0, help="How long --wait waits for its turn.")] = 600,
     output: Format = Output.TABLE,
 ) -> None:
     """Bring a workload to what is declared: stage, warm, shift the traffic, drain the old, archive the older.
@@ -53,19 +66,91 @@ def deploy(
     """
     called = invocation(context)
     with told_errors():
-        settings = called.settings()
         course = Course(weights=_weights(canary), keep=keep)
-        gate = _gate(probe, prometheus, query, hold_seconds)
-        registry = load_registry()
-        with called.store() as database:
-            verbs = equip(registry, settings, endpoint_from(os.environ), database)
-            request = DeployRequest(workload_id, revision, course, gate, actor=f"cli:{getuser()}")
-            try:
-                rollouts = Rollouts(database, registry, settings.host, CLOCK.now)
-                done = rollouts.deploy(request, _tell, chose=_tell_choice)
-            finally:
-                verbs.cancel()
+        gated = probe is not None or prometheus is not None or query is not None or hold_seconds > 0
+        gate = _gate(probe, prometheus, query, hold_seconds) if gated else always_open
+        request = DeployRequest(workload_id, revision, course, gate, actor=f"cli:{getuser()}")
+        if wait is False:
+            if gated:
+                raise UsageError("gates are for a deploy that is waited for; leave out --no-wait, or the gates")
+            _show_accepted(_asked(called, request), output)
+            return
+        with _deploying(called) as (rollouts, progress):
+            done = rollouts.deploy(
+                request, progress.told, chose=progress.chose, wait_seconds=wait_seconds if wait else 0.0
+            )
+            progress.ended(arrived=done.walked.arrived)
     _conclude(done.revision_id, done.walked, output)
+
+
+def rollback(
+    context: typer.Context,
+    workload_id: Annotated[str, typer.Argument(metavar="WORKLOAD")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for another deploy of the workload to end.")] = False,
+    wait_seconds: Annotated[float, typer.Option(min=0, help="How long --wait waits for its turn.")] = 600,
+    output: Format = Output.TABLE,
+) -> None:
+    """Go back by one step, and have the routers follow.
+
+    Where all revisions of the split before are up, that split is set again. Where they are not, as after a whole
+    deploy, the revision that served before is brought up and gets all the traffic. Once more goes forth again.
+    """
+    with told_errors(), _deploying(invocation(context)) as (rollouts, progress):
+        request = DeployRequest(workload_id, actor=f"cli:{getuser()}", reason="rollback")
+        done = rollouts.roll_back(
+            request, progress.told, chose=progress.chose, wait_seconds=wait_seconds if wait else 0.0
+        )
+        progress.ended(arrived=done.deployed is None or done.deployed.walked.arrived)
+    if output is not Output.TABLE:
+        deployed = None if done.deployed is None else _view(done.deployed.revision_id, done.deployed.walked)
+        emit({"split": split_view(done.split), "deploy": deployed}, output)
+    else:
+        show_split(done.split, output)
+    if done.deployed is not None and not done.deployed.walked.arrived:
+        _tell_why(done.deployed.revision_id, done.deployed.walked)
+        raise typer.Exit(EXIT_ERROR)
+
+
+@contextmanager
+def _deploying(called: Invocation) -> Iterator[tuple[Rollouts, DeployProgress]]:
+    """The place that deploys, with its progress shown while the block lasts."""
+    settings, registry = called.settings(), load_registry()
+    with called.store() as database, DeployProgress(CLOCK.monotonic).shown() as progress:
+        hooks = Hooks(pulled=progress.pulled)
+        verbs = equip(registry, settings, endpoint_from(os.environ), database, hooks)
+        try:
+            yield Rollouts(database, registry, settings.host, CLOCK.now), progress
+        finally:
+            verbs.cancel()
+
+
+def _asked(called: Invocation, request: DeployRequest) -> dict[str, Any]:
+    """Have the controller that leads this host deploy.
+
+    :raises LeaderUnreachable: there is none, or it does not answer.
+    """
+    host = called.settings().host
+    with called.existing_store() as database:
+        try:
+            leader = find_leader(database, host)
+        except NotFound as error:
+            raise LeaderUnreachable(f"no controller has ever led host {host!r}; leave --no-wait out") from error
+    if not leader.control_token or leader.seconds_left <= 0:
+        raise LeaderUnreachable(f"no controller leads host {host!r} now; leave --no-wait out to deploy from here")
+    body = {
+        "revision_id": request.revision_id,
+        "weights": list(request.course.weights),
+        "keep": request.course.keep,
+        "reason": f"asked for by {request.actor}",
+    }
+    return ask_for_deploy(leader, request.workload_id, body)
+
+
+def _show_accepted(accepted: dict[str, Any], output: Output) -> None:
+    if output is Output.TABLE:
+        typer.echo(accepted["id"])
+    else:
+        emit(accepted, output)
 
 
 def _conclude(revision_id: str, walked: Walked, output: Output) -> None:
@@ -74,9 +159,7 @@ def _conclude(revision_id: str, walked: Walked, output: Output) -> None:
     elif walked.arrived:
         typer.echo(f"{revision_id} serves" if walked.steps else f"{revision_id} serves already")
     else:
-        typer.secho(f"{revision_id} does not serve: {walked.detail}", err=True, fg="red")
-        for name, said in walked.checks.items():
-            typer.echo(f"  {name}: {said}", err=True)
+        _tell_why(revision_id, walked)
     if not walked.arrived:
         raise typer.Exit(EXIT_ERROR)
 
@@ -91,12 +174,10 @@ def _view(revision_id: str, walked: Walked) -> dict[str, Any]:
     }
 
 
-def _tell(step: Step) -> None:
-    typer.echo(told_step(step), err=True)
-
-
-def _tell_choice(revision: Revision, made: bool) -> None:
-    typer.echo(f"{'new' if made else 'known'} revision {revision.id}: {revision.image_ref}", err=True)
+def _tell_why(revision_id: str, walked: Walked) -> None:
+    typer.secho(f"{revision_id} does not serve: {walked.detail}", err=True, fg="red")
+    for name, said in walked.checks.items():
+        typer.echo(f"  {name}: {said}", err=True)
 
 
 def _weights(canary: str) -> tuple[int, ...]:

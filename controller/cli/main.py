@@ -36,6 +36,7 @@ for command in (
     doctor.doctor,
     doctor.migrate,
     deploy.deploy,
+    deploy.rollback,
     schema.schema,
     probe.probe,
     router.router,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -11,14 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.cli.config import Expected
-from controller.cli.context import Output, invocation, told_errors
+from controller.cli.context import Invocation, Output, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import age, cell, emit, show, table_of
 from controller.daemon import CLOCK
+from controller.engine.endpoint import endpoint_from
 from controller.errors import UsageError
-from controller.rollout.rollouts import percent_of
+from controller.plugins.registry import load_registry
+from controller.rollout.equipment import equip
+from controller.rollout.rollouts import Rollouts, percent_of
 from controller.views import revision_view, split_view
 from store import revisions, splits
+from store.database import Database
 from store.rollout_records import Revision, SplitEntry, TrafficSplit
 
 revisions_app = typer.Typer(no_args_is_help=True, help="Look at the revisions of a workload.")
@@ -100,7 +105,7 @@ def show_(context: typer.Context, workload_id: WorkloadId, output: Format = Outp
     """Show who gets how much of a workload's traffic."""
     with told_errors(), invocation(context).existing_store() as database:
         found = splits.get_split(database, workload_id)
-    _show_split(found, output)
+    show_split(found, output)
 
 
 @splits_app.command("set")
@@ -132,7 +137,8 @@ def set_(
                 idempotency_key=idempotency_key,
                 expected_generation=expect_generation,
             )
-    _show_split(stored, output)
+            _enforce(invocation(context), database, stored)
+    show_split(stored, output)
 
 
 @splits_app.command()
@@ -145,10 +151,25 @@ def rollback(
     """Go back to the entries before, if their revisions are ready; once more goes forth again."""
     with told_errors(), invocation(context).store() as database:
         stored = splits.rollback_split(database, workload_id, CLOCK.now(), expected_generation=expect_generation)
-    _show_split(stored, output)
+        _enforce(invocation(context), database, stored)
+    show_split(stored, output)
 
 
-def _show_split(split: TrafficSplit, output: Output) -> None:
+def _enforce(called: Invocation, database: Database, split: TrafficSplit) -> None:
+    """Have the routers of this host follow a split that was stored.
+
+    :raises VerbFailed: it is stored, but they do not follow yet.
+    """
+    settings, registry = called.settings(), load_registry()
+    verbs = equip(registry, settings, endpoint_from(os.environ), database)
+    try:
+        Rollouts(database, registry, settings.host, CLOCK.now).enforce_split(split)
+    finally:
+        verbs.cancel()
+
+
+def show_split(split: TrafficSplit, output: Output) -> None:
+    """A split for a person, or as data."""
     if output is not Output.TABLE:
         emit(split_view(split), output)
         return

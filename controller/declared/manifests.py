@@ -171,6 +171,8 @@ def _files(paths: Iterable[Path]) -> list[Path]:
             inside = sorted(each for each in path.iterdir() if is_manifest(each))
             if not inside:
                 raise ManifestInvalid(f"{path}: the folder has no *.yaml file")
+            if odd := next((each for each in inside if not each.is_file()), None):  # a named pipe would never end
+                raise ManifestInvalid(f"{odd}: not a regular file, nor a link to one; take it out of the folder")
             files += inside
         else:
             files.append(path)

@@ -29,9 +29,14 @@ def unobserved(_operation: str, _result: str, _seconds: float, /) -> None:
     """An observer that does not look."""
 
 
+def unheard(_line: str) -> None:
+    """A listener that does not listen."""
+
+
 class EngineVerbs:
     """Verbs of one engine, from any thread.
 
+    :param pulled: hears of every pull whose caller does not listen itself.
     :param own: ids of the container that the controller runs in, whole or shortened; found out where not given.
     """
 
@@ -41,10 +46,12 @@ class EngineVerbs:
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         observer: Observer = unobserved,
+        pulled: Progress = unheard,
         own: Collection[str] | None = None,
     ) -> None:
         self._exchange = Exchange(endpoint, timeout_seconds, observer)
         self._images = Images(self._exchange)
+        self._pulled = pulled
         self._own = own_ids() if own is None else own
         self._observer = observer
         self._compose = Compose({"DOCKER_HOST": endpoint.url, **endpoint.variables})
@@ -57,11 +64,9 @@ class EngineVerbs:
         """See :meth:`Images.resolve`."""
         return self._images.resolve(reference, credentials)
 
-    def pull_image(
-        self, reference: str, credentials: Credentials | None = None, told: Progress = lambda _line: None
-    ) -> None:
+    def pull_image(self, reference: str, credentials: Credentials | None = None, told: Progress = unheard) -> None:
         """See :meth:`Images.pull`."""
-        self._images.pull(reference, credentials, told)
+        self._images.pull(reference, credentials, self._pulled if told is unheard else told)
 
     def create_container(self, spec: ContainerSpec) -> str:
         """Create a container and return its id; it is not started. One that cannot be made whole is not left behind.

@@ -32,6 +32,7 @@ from controller.errors import (
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
 from controller.http.config import ConfigContext, build_config
+from controller.http.deploys import build_deploys
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
 from controller.http.routers import build_routers
@@ -39,6 +40,7 @@ from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry
+from controller.rollout.jobs import DeployJobs
 from store.database import Database
 
 
@@ -56,6 +58,7 @@ class HttpContext:
     access: Access
     now: Callable[[], datetime]
     longest_silence_seconds: Callable[[], float]
+    deploys: DeployJobs
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
@@ -91,7 +94,8 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(TallydError, _tallyd_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
-    app.include_router(build_rollout(context.database, context.now, context.access))
+    app.include_router(build_rollout(context.database, context.now, context.access, context.deploys.rollouts))
+    app.include_router(build_deploys(context.deploys, context.access))
     app.include_router(build_config(context.config, context.access))
     app.include_router(build_routers(context.database, context.host, context.registry, context.access))
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))

@@ -14,7 +14,8 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tallyd"'}
 class Access:
     """Writes need the token; off loopback so do reads (O4).
 
-    ``control_token`` is this process's own: whoever may read the store finds it there, and may ask for a pass.
+    ``control_token`` is this process's own: whoever may read the store finds it there, and may ask for a pass or a
+    deploy.
     """
 
     token: str | None
@@ -37,7 +38,7 @@ class Access:
         self._check(request)
 
     def check_pass(self, request: Request) -> None:
-        """Let somebody ask for a pass.
+        """Let somebody ask for a pass or a deploy.
 
         :raises HTTPException: as :meth:`check_write`.
         """

@@ -1,16 +1,19 @@
-"""Asking the controller that leads this host: for a pass, as `tallyd tick` does, or what became of reloads."""
+"""Asking the controller that leads this host: for a pass, for a deploy, or what became of reloads."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from controller.errors import LeaderUnreachable, StoreError
 from store.leases import Leader
 
 PASS_SECONDS = 120.0
+DEPLOY_SECONDS = 30.0
 STATUS_SECONDS = 3.0
 
 
@@ -33,6 +36,35 @@ def ask_for_pass(leader: Leader) -> dict[str, Any]:
             f"this host is led by a controller at {leader.address}, which cannot be asked from here ({error}); "
             f"its lease runs out in {max(0.0, leader.seconds_left):.0f} s unless it lives"
         ) from error
+
+
+def ask_for_deploy(leader: Leader, workload_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the leader deploy; returns what the API answers: the deploy, with its id.
+
+    :raises LeaderUnreachable: it does not answer.
+    :raises StoreError: it answered that it would not, and why.
+    """
+    headers = {"Authorization": f"Bearer {leader.control_token}", "Content-Type": "application/json"}
+    url = f"{leader.address}/api/v1/workloads/{quote(workload_id, safe='')}/deploys"
+    request = Request(url, method="POST", headers=headers, data=json.dumps(body).encode())
+    try:
+        with urlopen(request, timeout=DEPLOY_SECONDS) as answer:
+            accepted: dict[str, Any] = json.load(answer)
+            return accepted
+    except HTTPError as error:
+        raise StoreError(f"the controller at {leader.address} does not deploy: {_detail_of(error)}") from error
+    except (URLError, OSError, ValueError) as error:
+        raise LeaderUnreachable(
+            f"this host is led by a controller at {leader.address}, which cannot be asked from here ({error}); "
+            "leave --no-wait out to deploy from here"
+        ) from error
+
+
+def _detail_of(error: HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{error.code} {error.reason}"
 
 
 def ask_for_reload_status(leader: Leader) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from controller.http.auth import Access
 from controller.http.guards import IfMatch, generation_of, guarded_by
 from controller.http.problems import answers
+from controller.rollout.rollouts import Rollouts
 from controller.views import revision_view, split_view
 from store import revisions, splits
 from store.database import Database
@@ -38,7 +39,7 @@ class SplitBody(BaseModel):
     ] = ""
 
 
-def build_rollout(database: Database, now: Callable[[], datetime], access: Access) -> APIRouter:
+def build_rollout(database: Database, now: Callable[[], datetime], access: Access, rollouts: Rollouts) -> APIRouter:
     """The routes of revisions and splits."""
     always: dict[str, Any] = {
         "prefix": "/api/v1/workloads/{workload_id}",
@@ -48,7 +49,7 @@ def build_rollout(database: Database, now: Callable[[], datetime], access: Acces
     reads = APIRouter(route_class=guarded_by(access.check_read), **always)
     writes = APIRouter(route_class=guarded_by(access.check_write), **always)
     _add_reads(reads, database)
-    _add_writes(writes, database, now)
+    _add_writes(writes, database, now, rollouts)
     together = APIRouter()
     for each in (reads, writes):
         together.include_router(each)
@@ -69,7 +70,7 @@ def _add_reads(router: APIRouter, database: Database) -> None:
         return _shown(splits.get_split(database, workload_id), response)
 
 
-def _add_writes(router: APIRouter, database: Database, now: Callable[[], datetime]) -> None:
+def _add_writes(router: APIRouter, database: Database, now: Callable[[], datetime], rollouts: Rollouts) -> None:
     @router.put("/split", summary="Set the traffic split.", responses=answers(201, 400, 409, 412))
     def put_split(workload_id: str, body: SplitBody, response: Response, match: IfMatch = None) -> dict[str, Any]:
         split = splits.set_split(
@@ -80,13 +81,16 @@ def _add_writes(router: APIRouter, database: Database, now: Callable[[], datetim
             idempotency_key=body.idempotency_key,
             expected_generation=generation_of(match),
         )
+        rollouts.enforce_split(split)
         response.status_code = 201 if split.generation == 0 else 200
         return _shown(split, response)
 
     @router.post("/split/rollback", summary="Go back to the entries before.", responses=answers(409, 412))
     def rollback_split(workload_id: str, response: Response, match: IfMatch = None) -> dict[str, Any]:
         expected = generation_of(match)
-        return _shown(splits.rollback_split(database, workload_id, now(), expected_generation=expected), response)
+        split = splits.rollback_split(database, workload_id, now(), expected_generation=expected)
+        rollouts.enforce_split(split)
+        return _shown(split, response)
 
 
 def _shown(split: TrafficSplit, response: Response) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from controller.engine.compose import Compose, ComposeDone, ComposeRun
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
-from controller.errors import EngineError, InvalidSplit, PluginConfigInvalid, VerbFailed
+from controller.errors import DeployUnderWay, EngineError, InvalidSplit, PluginConfigInvalid, VerbFailed
 from controller.plugins.tools import ActingEngine, EngineTools, Equippable
 from controller.rollout.deployer import (
     Applied,
@@ -46,6 +46,7 @@ __all__ = [
     "ContainerRow",
     "ContainerSeen",
     "ContainerSpec",
+    "DeployUnderWay",
     "Deployer",
     "Deployment",
     "Done",

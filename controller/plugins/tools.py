@@ -7,6 +7,7 @@ thread, and each call has a deadline of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -98,6 +99,18 @@ class EngineTools(Protocol):
 
         What was asked for already, and has not begun, is not asked for twice.
         """
+
+    def busy(self, workload: Workload) -> str:
+        """Who deploys the workload now, in whatever process, and what is being done; empty for nobody."""
+
+    def turn(self, workload: Workload, doing: str) -> AbstractContextManager[object]:
+        """While the block lasts nobody else deploys the workload. ``doing`` is what others are told. Never waits.
+
+        :raises DeployUnderWay: somebody else has the turn.
+        """
+
+    def pause(self, seconds: float) -> bool:
+        """Wait so long; returns at once, and true, when the process stops: leave things as they are then."""
 
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """Have the routers follow a workload's split; returns when they do, and whether that changed anything."""

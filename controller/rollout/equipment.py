@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
 from controller.engine.client import Observer
-from controller.engine.containers import ContainerSeen, PublishedPort
+from controller.engine.containers import ContainerSeen, Progress, PublishedPort
 from controller.engine.endpoint import Endpoint
-from controller.engine.verbs import EngineVerbs, unobserved
+from controller.engine.verbs import EngineVerbs, unheard, unobserved
 from controller.errors import NotFound
 from controller.plugins.registry import Registry, equip_sources
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from controller.rollout.ledger import read_deployment
 from controller.rollout.runtime_file import RuntimeFile
+from controller.rollout.turns import AT_ONCE, is_dead, turn_held
 from controller.settings import Settings
 from store.database import Database
 from store.deployed_rows import bind_row, drop_rows
 from store.records import Assignment, Workload, WorkloadKind
+from store.turns import find_turn
 
 _CONNECT_SECONDS = 1.0
 _SERVICE_LABEL, _NUMBER_LABEL = "com.docker.compose.service", "com.docker.compose.container-number"
@@ -39,8 +43,8 @@ def _nobody_deploys(_workload: Workload, _reason: str) -> bool:
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
-    ``route`` has the routers follow a split; returns whether that changed anything. ``ask`` has a declaration
-    deployed; returns whether somebody does that.
+    ``halt`` is set when the process stops. ``route`` has the routers follow a split; returns whether that changed
+    anything. ``ask`` has a declaration deployed; returns whether somebody does that.
     """
 
     prefix: str
@@ -48,6 +52,7 @@ class Equipment:
     database: Database
     host: str
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
+    halt: threading.Event = field(default_factory=threading.Event)
     manifests: Path | None = None
     ask: Callable[[Workload, str], bool] = field(default=_nobody_deploys)
 
@@ -79,6 +84,19 @@ class Equipment:
     def ask_deploy(self, workload: Workload, reason: str) -> bool:
         """See `EngineTools`."""
         return self.ask(workload, reason)
+
+    def busy(self, workload: Workload) -> str:
+        """See `EngineTools`."""
+        holder = find_turn(self.database, workload.id)
+        return "" if holder is None or is_dead(holder.owner) else holder.doing
+
+    def turn(self, workload: Workload, doing: str) -> AbstractContextManager[object]:
+        """See `EngineTools`."""
+        return turn_held(self.database, workload.id, doing, patience=AT_ONCE, halt=self.halt)
+
+    def pause(self, seconds: float) -> bool:
+        """See `EngineTools`."""
+        return self.halt.wait(seconds)
 
     def enforce(self, runtime: RuntimeConfig) -> bool:
         """See `EngineTools`."""
@@ -120,24 +138,35 @@ def _ports(ports: Sequence[PublishedPort]) -> str:
     return orjson.dumps(objects).decode()
 
 
-def equip(
-    registry: Registry,
-    settings: Settings,
-    endpoint: Endpoint,
-    database: Database,
-    observer: Observer = unobserved,
-    ask: Callable[[Workload, str], bool] = _nobody_deploys,
-) -> EngineVerbs:
-    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops.
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a process hears and says: of each request to the engine, of each line of a pull, and that it stops.
 
-    :param ask: has a declaration deployed; returns whether somebody does that.
+    ``ask`` has a declaration deployed; returns whether somebody does that.
     """
-    verbs = EngineVerbs(endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=observer)
+
+    observer: Observer = unobserved
+    pulled: Progress = unheard
+    halt: threading.Event = field(default_factory=threading.Event)
+    ask: Callable[[Workload, str], bool] = _nobody_deploys
+
+
+def equip(
+    registry: Registry, settings: Settings, endpoint: Endpoint, database: Database, hooks: Hooks | None = None
+) -> EngineVerbs:
+    """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
+    hooks = hooks or Hooks()
+    verbs = EngineVerbs(
+        endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=hooks.observer, pulled=hooks.pulled
+    )
     route: Callable[[RuntimeConfig], bool] = _no_router
     if settings.runtime_config is not None:
         route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
     folder = _folder_of(settings.manifests)
-    equip_sources(registry, Equipment(settings.label_prefix, verbs, database, settings.host, route, folder, ask))
+    equip_sources(
+        registry,
+        Equipment(settings.label_prefix, verbs, database, settings.host, route, hooks.halt, folder, hooks.ask),
+    )
     return verbs
 
 

@@ -47,7 +47,7 @@ def _reports(
     for split in list_splits(database):
         try:
             deployment = read_deployment(database, split.workload_id, host)
-            if fresh is not None and split.workload_id == fresh.workload_id:
+            if fresh is not None and _is_of(fresh, deployment):
                 yield deployment, fresh
                 continue
             source = registry.source(deployment.workload.source_kind)
@@ -55,3 +55,13 @@ def _reports(
                 yield deployment, source.report_runtime_config(deployment)
         except TallydError as error:
             log.warning("routers are not told of a workload", workload=split.workload_id, reason=str(error))
+
+
+def _is_of(fresh: RuntimeConfig, deployment: Deployment) -> bool:
+    """Whether a report is one of the split that is stored now; another deploy may have set one since."""
+    split = deployment.split
+    if split is None or split.workload_id != fresh.workload_id:
+        return False
+    return [(each["revision_id"], each["weight"]) for each in fresh.blocks] == [
+        (each.revision_id, each.weight) for each in split.entries
+    ]

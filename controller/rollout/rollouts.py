@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from controller.errors import NotFound, PluginError, VerbFailed
 from controller.plugins.registry import Registry
+from controller.rollout.back import one_before, split_is_ready
 from controller.rollout.chain import Archive, Course, Drain, Shift, Stage, Step, Warm
 from controller.rollout.deploy import deployer_of, known_revision, revision_for
-from controller.rollout.deployer import Deployment, Revision
+from controller.rollout.deployer import Deployment, Revision, TrafficSplit
 from controller.rollout.ledger import StoreLedger, read_deployment
-from controller.rollout.turns import HeldTurn, turn_held
+from controller.rollout.turns import HeldTurn, Patience, turn_held
 from controller.rollout.walker import Gate, Verdict, Walk, Walked
 from store.database import Database
+from store.splits import get_split, rollback_split
 
 _DOING = {Stage: "stage", Warm: "warm", Drain: "drain", Archive: "archive"}
 
@@ -51,6 +54,14 @@ class Deployed:
     revision_id: str
     made: bool
     walked: Walked
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """How a rollback ended: the split that is stored now, and the deploy that it took, if it took one."""
+
+    split: TrafficSplit
+    deployed: Deployed | None
 
 
 class Rollouts:
@@ -96,7 +107,7 @@ class Rollouts:
         workload = read_deployment(self._database, request.workload_id, self._host).workload
         deployer = deployer_of(self._registry, workload)
         by = f"{request.actor or 'somebody'} deploys"
-        with turn_held(self._database, workload.id, by, wait_seconds=wait_seconds, halt=self._halt) as held:
+        with turn_held(self._database, workload.id, by, patience=Patience(wait_seconds), halt=self._halt) as held:
             if request.revision_id is not None:
                 revision, made = known_revision(self._database, workload.id, request.revision_id), False
             else:
@@ -114,6 +125,64 @@ class Rollouts:
                 ledger, deployer, revision.id, request.course, request.gate, heard, lambda: self._halted(held)
             )
             return Deployed(workload.id, revision.id, made, walk.walk())
+
+    def check(self, request: DeployRequest) -> None:
+        """Whether it can be asked for at all; the deploy itself checks again.
+
+        :raises NotFound: no such workload, or it is declared for another host.
+        :raises PluginError: its source is not installed, or does not deploy.
+        :raises RevisionConflict: there is no such revision to go back to.
+        """
+        workload = read_deployment(self._database, request.workload_id, self._host).workload
+        deployer_of(self._registry, workload)
+        if request.revision_id is not None:
+            known_revision(self._database, workload.id, request.revision_id)
+
+    def enforce_split(self, split: TrafficSplit) -> bool:
+        """Have the routers of this host follow a split that was stored; whether that changed anything.
+
+        Nothing is to do where the source does not deploy, or where another host has the workload, and does it.
+
+        :raises VerbFailed: they do not follow yet; a running controller has them do so at its next pass.
+        :raises StoreError: the store cannot be read.
+        """
+        try:
+            deployment = read_deployment(self._database, split.workload_id, self._host)
+            deployer = deployer_of(self._registry, deployment.workload)
+        except (NotFound, PluginError):
+            return False
+        try:
+            return deployer.apply_traffic_split(deployment).changed
+        except Exception as error:
+            raise VerbFailed(
+                f"generation {split.generation} of the split of workload {split.workload_id!r} is stored, but "
+                f"routers do not follow it yet: {error}"
+            ) from error
+
+    def roll_back(
+        self,
+        request: DeployRequest,
+        told: Callable[[Step], None] = lambda _step: None,
+        *,
+        chose: Callable[[Revision, bool], None] = lambda _revision, _made: None,
+        wait_seconds: float = 0.0,
+    ) -> RolledBack:
+        """Go back by one step: to the split before, or, where that is not up, by a deploy of the one before.
+
+        :raises SplitNotFound: the workload has no split.
+        :raises RevisionConflict: nothing is left to go back to.
+        :raises VerbFailed: the split before is stored, but routers do not follow it yet.
+        """
+        deployment = read_deployment(self._database, request.workload_id, self._host)
+        if split_is_ready(deployment):
+            assert deployment.split is not None
+            seen = deployment.split.generation
+            split = rollback_split(self._database, request.workload_id, self._now(), expected_generation=seen)
+            self.enforce_split(split)
+            return RolledBack(split, None)
+        request = replace(request, revision_id=one_before(deployment).id)
+        deployed = self.deploy(request, told, chose=chose, wait_seconds=wait_seconds)
+        return RolledBack(get_split(self._database, request.workload_id), deployed)
 
     def _halted(self, held: HeldTurn) -> str:
         return "the process stops" if self._halt.is_set() else held.lost

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
+from filelock import FileLock, Timeout
 
+from controller.errors import LockTimeout
 from controller.plugins.registry import Registry
 from controller.rollout.deployer import RuntimeConfig
 from controller.rollout.projection import Written, write_runtime_config
@@ -14,6 +18,9 @@ from controller.rollout.reports import projection_of
 from store.database import Database
 
 log = structlog.get_logger(__name__)
+
+
+_LOCK_SECONDS = 5.0
 
 
 class RuntimeFile:
@@ -26,6 +33,7 @@ class RuntimeFile:
         self._registry = registry
         self._lock = threading.Lock()
         self._told: dict[str, tuple[str, ...]] = {}
+        self._others = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False)
 
     def follow(self, runtime: RuntimeConfig) -> bool:
         """Write what is stored of every workload; returns whether that changed the file.
@@ -33,8 +41,9 @@ class RuntimeFile:
         :param runtime: of the workload whose split is to be followed, as its deployer just reported it.
         :raises StoreError: the store cannot be read; the file is as it was.
         :raises OSError: the file cannot be written; it is as it was.
+        :raises LockTimeout: another process was at it for too long.
         """
-        with self._lock:
+        with self._lock, self._alone():
             projected = projection_of(self._database, self._host, self._registry, runtime)
             problems = {workload_id: tuple(wrong) for workload_id, wrong in projected.problems.items()}
             for workload_id, wrong in problems.items():
@@ -42,3 +51,14 @@ class RuntimeFile:
                     log.warning("faces left out", workload=workload_id, detail="; ".join(wrong))
             self._told = problems
             return write_runtime_config(self._path, projected.document) is not Written.UNCHANGED
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time: who reads the store last writes last, so that no older split comes back."""
+        try:
+            with self._others.acquire(timeout=_LOCK_SECONDS):
+                yield
+        except Timeout as error:
+            raise LockTimeout(
+                f"another process has locked {self._others.lock_file} for {_LOCK_SECONDS:g} s"
+            ) from error

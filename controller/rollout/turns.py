@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,21 @@ _STOP_SECONDS = 0.5
 _ENDED = frozenset("ZX")
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a turn that is somebody else's is waited for.
+
+    ``seconds``: for a holder that lives. ``for_signs``: one that may be dead is waited for in any case, until its
+    turn runs out or it shows a sign of life.
+    """
+
+    seconds: float = 0.0
+    for_signs: bool = True
+
+
+AT_ONCE = Patience(for_signs=False)
 
 
 class HeldTurn:
@@ -71,16 +87,13 @@ def turn_held(  # whose turn, what for, and for how long it is waited for
     workload_id: str,
     doing: str,
     *,
-    wait_seconds: float = 0.0,
+    patience: Patience = Patience(),
     halt: threading.Event | None = None,
     ttl_seconds: float = TTL_SECONDS,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[HeldTurn]:
     """Hold the turn while the block lasts.
 
-    A holder that may be dead is waited for in any case, until its turn runs out or it shows a sign of life.
-
-    :param wait_seconds: how long to wait for one that lives.
     :param halt: set when this process stops.
     :raises DeployUnderWay: it is somebody else's, and was so for all that time.
     :raises DeployInterrupted: this process stops.
@@ -88,7 +101,7 @@ def turn_held(  # whose turn, what for, and for how long it is waited for
     """
     halt = halt or threading.Event()
     owner = f"{process_identity(os.getpid())}:{secrets.token_hex(8)}"
-    turn = _wait_for(_Waiting(database, workload_id, wait_seconds, monotonic), owner, doing, ttl_seconds, halt)
+    turn = _wait_for(_Waiting(database, workload_id, patience, monotonic), owner, doing, ttl_seconds, halt)
     held = HeldTurn(database, turn, doing)
     try:
         yield held
@@ -100,12 +113,13 @@ class _Waiting:
     """Looks at a turn that is somebody else's, and says whether to wait on."""
 
     def __init__(
-        self, database: Database, workload_id: str, wait_seconds: float, monotonic: Callable[[], float]
+        self, database: Database, workload_id: str, patience: Patience, monotonic: Callable[[], float]
     ) -> None:
         self.database = database
         self.workload_id = workload_id
         self._monotonic = monotonic
-        self._until = monotonic() + wait_seconds
+        self._until = monotonic() + patience.seconds
+        self._for_signs = patience.for_signs
         self._seen: tuple[str, int, float] | None = None
         self.dead = ""
 
@@ -116,6 +130,8 @@ class _Waiting:
         self.dead = holder.owner if is_dead(holder.owner) else ""
         if self.dead or self._monotonic() < self._until:
             return True
+        if not self._for_signs:
+            return False
         now = (holder.owner, holder.token, holder.expires)
         self._seen = self._seen or now
         return self._seen == now
@@ -159,10 +175,21 @@ def is_dead(owner: str, proc: Path = Path("/proc")) -> bool:
     try:
         state, began = _life(int(pid), proc)
     except FileNotFoundError:
-        return True
+        return _is_unknown(int(pid))
     except (OSError, IndexError):
         return False
     return began != start or state in _ENDED
+
+
+def _is_unknown(pid: int) -> bool:
+    """Whether there is no such process; the kernel says so too where /proc hides those of others (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _life(pid: int, proc: Path) -> tuple[str, str]:

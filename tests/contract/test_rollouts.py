@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ import pytest
 from controller.errors import DeployInterrupted, DeployUnderWay, SplitConflict
 from controller.plugins.registry import Registry
 from controller.rollout.chain import Course, Shift, Step
+from controller.rollout.deployer import RuntimeConfig
 from controller.rollout.rollouts import DeployRequest, Rollouts
+from controller.rollout.runtime_file import RuntimeFile
 from controller.rollout.turns import HeldTurn, is_dead, process_identity, turn_held
 from store.database import Database
 from store.revisions import list_revisions
@@ -192,6 +196,24 @@ def test_a_rollback_in_the_middle_ends_the_deploy(database: Database, source: Me
     with pytest.raises(SplitConflict, match="somebody else set generation 5"):
         deploying.deploy(DeployRequest("shop", course=CANARY, gate=gate), told)
     assert get_split(database, "shop").entries == (SplitEntry("shop-1", 9_900), SplitEntry("shop-2", 100))
+
+
+def test_routers_are_never_told_of_an_older_split(database: Database, source: MemorySource, tmp_path: Path) -> None:
+    """T2, T6: a report that was made before another process set a split comes too late; what is stored is told."""
+    declare(database, "shop:1")
+    deploying = rollouts(database, source)
+    deploying.deploy(DeployRequest("shop"))
+    target = [{"address": "10.0.0.1", "port": 80}]
+    older = RuntimeConfig("shop", [{"revision_id": "shop-1", "weight": 10_000, "targets": target}])
+    declare(database, "shop:2")
+    deploying.deploy(DeployRequest("shop"))
+    path = tmp_path / "runtime.json"
+    RuntimeFile(path, database, HOST, Registry({"memory": source})).follow(older)
+    (told,) = json.loads(path.read_text())["workloads"]
+    assert (told["split_generation"], told["blocks"]) == (get_split(database, "shop").generation, [])
+    newer = RuntimeConfig("shop", [{"revision_id": "shop-2", "weight": 10_000, "targets": target}])
+    assert RuntimeFile(path, database, HOST, Registry({"memory": source})).follow(newer)
+    assert json.loads(path.read_text())["workloads"][0]["blocks"] == newer.blocks
 
 
 def test_a_turn_that_is_lost_is_noticed(database: Database, source: MemorySource) -> None:

@@ -25,7 +25,7 @@ from store.database import Database
 from tests.docs.conftest import CLOCK, HOST, SITE
 from tests.docs.markdown import codes, names, section, table
 from tests.docs.test_docs import OPERATIONS, SAMPLES, _tree
-from tests.unit.served import Reloads
+from tests.unit.served import Reloads, deploys_of
 
 API = "docs/api.md"
 TOKEN = "a-token-of-the-tests"
@@ -50,6 +50,7 @@ def _app(database: Database, *, token: str | None = TOKEN, on_loopback: bool = T
             access=Access(token, on_loopback),
             now=CLOCK.now,
             longest_silence_seconds=lambda: 60.0,
+            deploys=deploys_of(database, load_registry(), CLOCK.now),
             reloader=reloads,
             reload_access=ReloadAccess(),
             config=ConfigContext(HOST, "instance", ConfigTable(database, CLOCK.now), reloads.status, reloads),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +92,8 @@ class Stack:
         self.revisions: dict[str, Revision] = {}
         self.split: TrafficSplit | None = None
         self.source = ComposeSource()
-        given = (self.prefix, self.verbs, self.database, HOST, self._route, manifests, self._ask)
+        stopped = threading.Event()
+        given = (self.prefix, self.verbs, self.database, HOST, self._route, stopped, manifests, self._ask)
         self.source.equip(Stored(self, *given))
 
     def close(self) -> None:

@@ -15,7 +15,9 @@ from controller.engine.verbs import EngineVerbs
 from controller.errors import OwnContainer, VerbFailed
 from controller.plugins.contract import Deployment, Result, Retry
 from controller.rollout.chain import Course
+from controller.rollout.turns import turn_held
 from controller.rollout.walker import Walk
+from store.turns import find_turn
 from tests.harness import BUSYBOX, World, wait_until
 from tests.integration.deploys import Deploys, writes
 from tests.unit.rollouts import MemoryLedger
@@ -35,6 +37,21 @@ def test_an_unchanged_world_is_not_written_to(deploys: Deploys, world: World) ->
     assert deploys.requests
     assert not set(deploys.requests) & WRITES
     assert deploys.rows() == rows
+
+
+def test_drift_is_left_alone_while_somebody_deploys(deploys: Deploys, world: World) -> None:
+    """S3, L2: in whatever process; it is repaired once that is over, and no turn is left behind."""
+    deploys.up(BUSYBOX)
+    _stop(deploys)
+    since = time.time()
+    with (
+        turn_held(deploys.database, "shop", "cli:ann deploys shop-r2"),
+        pytest.raises(Retry, match="left alone while cli:ann deploys shop-r2"),
+    ):
+        deploys.reconcile()
+    assert writes(world.engine, since, time.time()) == []
+    assert deploys.reconcile().result is Result.REPAIRED
+    assert find_turn(deploys.database, "shop") is None
 
 
 def _remove(deploys: Deploys) -> None:

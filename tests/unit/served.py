@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partialmethod
 from typing import Any
 
@@ -24,7 +27,10 @@ from controller.loop.report import TickReport
 from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
-from controller.plugins.registry import load_registry
+from controller.plugins.registry import Registry, load_registry
+from controller.rollout.jobs import DeployJobs
+from controller.rollout.rollouts import Rollouts
+from store.database import Database
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
 from tests.unit.passes import Passes, Times
@@ -34,6 +40,12 @@ CONTROL = "the control token"
 RELOAD_TOKEN = "the token of the reload webhook!"
 HERE = "c0ffee" + "0" * 34
 REGISTRY = load_registry()
+
+
+def deploys_of(database: Database, registry: Registry, now: Callable[[], datetime]) -> DeployJobs:
+    """Deploys that are asked for over HTTP."""
+    halt = threading.Event()
+    return DeployJobs(Rollouts(database, registry, HOST, now, halt), now, halt)
 
 
 class Browser:
@@ -116,6 +128,7 @@ class Served:
             access=Access(token, on_loopback, CONTROL),
             now=lambda: self.times.now,
             longest_silence_seconds=lambda: 60.0,
+            deploys=deploys_of(self.passes.activation.database, REGISTRY, (lambda: self.times.now)),
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +202,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     """O1: the path and why."""
     (tmp_path / "latin.yaml").write_bytes(b"name: \xe4\xff")
     (tmp_path / "empty").mkdir()
+    for odd in ("pipe", "dangling"):
+        (tmp_path / odd).mkdir()
+    os.mkfifo(tmp_path / "pipe" / "a.yaml")
+    (tmp_path / "dangling" / "a.yaml").symlink_to("nowhere")
     for path, said in [
         ("nowhere.yaml", "cannot be read"),
         ("latin.yaml", "cannot be read"),
         ("empty", "no \\*.yaml file"),
+        ("pipe", "a.yaml: not a regular file"),
+        ("dangling", "a.yaml: not a regular file"),
     ]:
         with pytest.raises(ManifestInvalid, match=f"{path}.*{said}"):
             read_manifests([tmp_path / path], REGISTRY, "tallyd")

@@ -18,6 +18,7 @@ from controller.plugins.contract import (
     Applied,
     Compose,
     Deployment,
+    DeployUnderWay,
     Done,
     EngineError,
     EngineTools,
@@ -40,7 +41,7 @@ from controller.plugins.sources.compose_actions import (
     go_back,
     held_by,
     pull_images,
-    remove,
+    repair,
     stop,
     take_down,
     tear_down,
@@ -78,6 +79,7 @@ class ComposeSource:
     def equip(self, tools: EngineTools) -> None:
         """Take the tools."""
         self._tools = tools
+        self._timing = Timing(time.monotonic, tools.pause)
 
     def validate(self, config: Mapping[str, Any]) -> None:
         """Check the options, and have Compose check its files where they and it are at hand."""
@@ -138,7 +140,8 @@ class ComposeSource:
             going = [each for each in held_by(tools, project) if each.state in RUNNING]
             if not going:
                 return _done(project, False)
-            self._timing.pause(project.options.drain_seconds)
+            if tools.pause(project.options.drain_seconds):
+                raise VerbFailed("the process stops; sessions in flight keep the rest of their time")
             stop(tools, project)
             left = {each.id: each for each in containers_of(tools, project.workload)}
             ended = [(each.name, left[each.id].exit_code) for each in going if each.id in left]
@@ -181,6 +184,8 @@ class ComposeSource:
         tools, workload = self._at_hand(), request.workload
         declared = declared_options_of(workload.source_config)
         check_workload(workload)
+        if doing := tools.busy(workload):
+            raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
         turn = self._turn_of(workload.id)
         if not turn.acquire(blocking=False):
             raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
@@ -192,6 +197,8 @@ class ComposeSource:
             if revision is None:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
             repaired, drifts = self._look_after(Project.of(workload, revision), deployment)
+        except DeployUnderWay as error:
+            raise Retry(_BUSY_SECONDS, str(error)) from error
         finally:
             turn.release()
         return outcome_of(repaired, [*self._news(declared, deployment, revision), *drifts])
@@ -235,11 +242,8 @@ class ComposeSource:
         tools = self._at_hand()
         with _told(_named(project)):
             plan = project.plan(tools, containers_of(tools, project.workload), deployment.rows)
-            repaired = list(plan.why)
-            if plan.services:
-                bring_up(tools, project, plan, self._timing, everything=False)
-            if plan.orphans and project.options.remove_orphans:
-                repaired += remove(tools, plan.orphans)
+            unwanted = plan.orphans if project.options.remove_orphans else ()
+            repaired = repair(tools, project, self._timing) if plan.services or unwanted else []
             repaired += bind(tools, project)
             fresh = tools.deployment(project.workload)
             if fresh is not None and fresh.split is not None and self.apply_traffic_split(fresh).changed:

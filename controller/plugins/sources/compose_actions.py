@@ -15,7 +15,7 @@ from controller.plugins.contract import (
     VerbFailed,
 )
 from controller.plugins.sources.compose_document import images_of
-from controller.plugins.sources.compose_plan import Plan, holders, made_here, service_of
+from controller.plugins.sources.compose_plan import Plan, holders, made_here, service_of, serving
 from controller.plugins.sources.compose_project import (
     Project,
     bind,
@@ -84,6 +84,25 @@ def bring_up(tools: EngineTools, project: Project, plan: Plan, timing: Timing, *
     there = made_here(containers_of(tools, project.workload), wanted.spec_label)
     chosen = [each for each in there if service_of(each) in looked_at]
     return wait_until_up(tools, chosen, Patience(wanted.jobs, project.options.web, ends, seconds), timing)
+
+
+def repair(tools: EngineTools, project: Project, timing: Timing) -> list[str]:
+    """Repair what is to be repaired by the time that it is our turn: a deploy may have been faster.
+
+    :raises DeployUnderWay: somebody deploys the workload.
+    :raises VerbFailed: Compose refuses, or a service does not get up.
+    :raises EngineError: the engine failed.
+    """
+    with tools.turn(project.workload, "drift is repaired"):
+        deployment = tools.deployment(project.workload)
+        now = serving(deployment) if deployment is not None else None
+        if deployment is None or now is None or now.id != project.revision.id:
+            return []
+        plan = project.plan(tools, containers_of(tools, project.workload), deployment.rows)
+        if plan.services:
+            bring_up(tools, project, plan, timing, everything=False)
+        removed = remove(tools, plan.orphans) if project.options.remove_orphans else []
+        return [*plan.why, *removed]
 
 
 def go_back(tools: EngineTools, project: Project, before: Revision | None, error: Exception) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from controller.plugins.contract import (
     Applied,
     Deployment,
+    DeployUnderWay,
     Done,
     EngineError,
     EngineTools,
@@ -72,6 +73,7 @@ class ImageSource:
     def equip(self, tools: EngineTools) -> None:
         """Take the tools."""
         self._tools = tools
+        self._timing = Timing(time.monotonic, tools.pause)
 
     def validate(self, config: Mapping[str, Any]) -> None:
         """Check the options."""
@@ -120,7 +122,8 @@ class ImageSource:
         with self._turn(target), _told(_named(target)):
             if not any(each.state in RUNNING for each in of_this(tools, target)):
                 return _done(target, False)
-            self._timing.pause(target.options.drain_seconds)
+            if tools.pause(target.options.drain_seconds):
+                raise VerbFailed("the process stops; sessions in flight keep the rest of their time")
             return _done(target, True, stop_all(tools, of_this(tools, target)))
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
@@ -147,6 +150,8 @@ class ImageSource:
         """Have the revisions that serve up as they were declared, by the verbs; a new declaration is for a deploy."""
         tools, workload = self._at_hand(), request.workload
         declared = options_of(workload.source_config)
+        if doing := tools.busy(workload):
+            raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
         turn = self._turn_of(workload.id)
         if not turn.acquire(blocking=False):
             raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
@@ -157,14 +162,33 @@ class ImageSource:
             ready = serving(deployment)
             if not ready:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
-            repaired = [why for each in ready for why in self._repair(deployment, each)]
-            repaired += self._clear_away(deployment)
+            repaired = self._repaired(workload) if self._due(deployment, ready) else []
             repaired += self._lead_there(workload, ready)
             drifts = [] if any(options_of(each.config) == declared for each in ready) else ["deploy the declaration"]
             drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
+        except DeployUnderWay as error:
+            raise Retry(_BUSY_SECONDS, str(error)) from error
         finally:
             turn.release()
         return outcome_of(repaired, drifts)
+
+    def _due(self, deployment: Deployment, ready: Sequence[Revision]) -> bool:
+        """Whether anything is to be repaired. Only looks."""
+        tools = self._at_hand()
+        lacking = any(
+            not image_at_hand(tools, each) or not plan_for(tools, Target.of(deployment, each)).empty for each in ready
+        )
+        return lacking or bool(self._left_over(deployment))
+
+    def _repaired(self, workload: Workload) -> list[str]:
+        """Repair what is to be repaired by the time that it is our turn: a deploy may have been faster."""
+        tools = self._at_hand()
+        with tools.turn(workload, "drift is repaired"):
+            deployment = tools.deployment(workload)
+            if deployment is None:
+                return []
+            repaired = [why for each in serving(deployment) for why in self._repair(deployment, each)]
+            return [*repaired, *self._clear_away(deployment)]
 
     def _stage(self, target: Target) -> Done:
         tools, reference = self._at_hand(), pinned(target.revision)
@@ -209,13 +233,16 @@ class ImageSource:
         return [*moved, "routers follow"] if self.apply_traffic_split(deployment).changed else moved
 
     def _clear_away(self, deployment: Deployment) -> Sequence[str]:
-        tools = self._at_hand()
-        there = of_workload(tools, deployment.workload)
-        archived = [each for each in deployment.revisions.values() if each.state is RevisionState.ARCHIVED]
-        left = [each for each in archived if of_revision(there, each, tools.prefix)]
+        left = self._left_over(deployment)
         for each in left:
             self._archive(Target.of(deployment, each))
         return [f"containers of archived revision {each.sequence} are removed" for each in left]
+
+    def _left_over(self, deployment: Deployment) -> Sequence[Revision]:
+        tools = self._at_hand()
+        there = of_workload(tools, deployment.workload)
+        archived = [each for each in deployment.revisions.values() if each.state is RevisionState.ARCHIVED]
+        return [each for each in archived if of_revision(there, each, tools.prefix)]
 
     def _at_hand(self) -> EngineTools:
         if self._tools is None:
