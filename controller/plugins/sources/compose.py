@@ -123,19 +123,19 @@ class ComposeSource:
     def stage(self, deployment: Deployment, revision_id: str) -> Done:
         """Have the images of all services on the engine."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
-        with self._turn(project), _told(_named(project)):
+        with self._turn_of(project.workload.id), _told(_named(project)):
             return _done(project, *pull_images(self._at_hand(), project))
 
     def warm(self, deployment: Deployment, revision_id: str) -> Done:
         """Bring the project up as this revision has it; returns when it runs, and goes back where it does not."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
-        with self._turn(project), _told(_named(project)):
+        with self._turn_of(project.workload.id), _told(_named(project)):
             return _done(project, *self._warm(project, deployment))
 
     def drain(self, deployment: Deployment, revision_id: str) -> Done:
         """Leave sessions in flight their time, then stop the project; nothing where it is another revision's."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
-        with self._turn(project), _told(_named(project)):
+        with self._turn_of(project.workload.id), _told(_named(project)):
             tools = self._at_hand()
             going = [each for each in held_by(tools, project) if each.state in RUNNING]
             if not going:
@@ -150,7 +150,7 @@ class ComposeSource:
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Take the project down, without its volumes; nothing where it is another revision's."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
-        with self._turn(project), _told(_named(project)):
+        with self._turn_of(project.workload.id), _told(_named(project)):
             tools = self._at_hand()
             held = held_by(tools, project)
             if not held and project.revision.id not in holders(rows_of(tools, project.workload)):
@@ -276,9 +276,6 @@ class ComposeSource:
     def _turn_of(self, workload_id: str) -> threading.Lock:
         with self._lock:
             return self._turns.setdefault(workload_id, threading.Lock())
-
-    def _turn(self, project: Project) -> threading.Lock:
-        return self._turn_of(project.workload.id)
 
 
 @contextmanager
