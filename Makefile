@@ -30,7 +30,7 @@ test: venv ## Run every test; ARGS="-k name" for some, WORKERS=0 for one after t
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadscope $(ARGS)
 
 .PHONY: bench
-bench: venv ## Measure P1 to P9 on a real engine; ARGS="--quick", "--write", "--help"
+bench: venv ## Measure P1 to P9 and T6 on a real engine; ARGS="--quick", "--write", "--help"
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then .ci/components; fi
 	@$(BIN)/python -m tests.bench $(ARGS)
 

@@ -42,8 +42,10 @@ from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import Hooks, equip
+from controller.rollout.followers import Asker
 from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
+from controller.rollout.secrets import Secrets
 from controller.settings import Settings
 from store.database import Database, open_database
 from store.revisions import count_revisions
@@ -115,7 +117,7 @@ class Daemon:
         self.deploys = DeployJobs(
             Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt), CLOCK.now, halt
         )
-        hooks = Hooks(self.metrics.observe_request, halt=halt, ask=self.deploys.ask)
+        hooks = Hooks(self.metrics.observe_request, halt=halt, environment=environment, ask=self.deploys.ask)
         self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, hooks)
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
@@ -241,6 +243,8 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                secrets=Secrets(self.database, self.settings.secrets_key_file),
+                traefik_asks=Asker(self.settings.runtime_config),
             )
         )
         settle_memory()

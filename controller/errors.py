@@ -7,6 +7,7 @@
     │   ├── SettingInvalid           a flag or variable
     │   │   └── ConfigInvalid        the controller config, with file and line
     │   ├── ManifestInvalid          a workload manifest, with file and line
+    │   ├── SecretInvalid            a secret's name or value is not allowed
     │   └── BranchUnknown            a branch that the git remote does not have
     ├── EngineError                  the engine did not give a usable answer
     │   ├── EngineUnreachable        no connection, or it broke
@@ -28,6 +29,9 @@
     │   └── RouterFailed             the proxy cannot be started, or refuses its configuration
     ├── ReloadFailed                 a new activation could not be built; the previous one serves
     ├── VerbFailed                   a deployer's provider failed, with what it said
+    │   ├── SecretUnreadable         a secret value is not there, or no key fits
+    │   └── VolumeRefused            a volume that a workload may not have
+    ├── SecretsKeyInvalid            there are no keys for secrets, or they cannot be used
     ├── DeployInterrupted            the process stops; the deploy is resumed by deploying again
     ├── LeaderUnreachable            another controller leads this host, and cannot be asked
     └── StoreError                   see store.errors
@@ -35,7 +39,7 @@
         ├── PassSuperseded, EngineRefused, LeaseHeld, LeaseLost
         ├── TurnLost                 another deploy took the turn of this one
         ├── InvalidSplit, ForeignRevision
-        ├── NotFound ── RevisionNotFound, SplitNotFound
+        ├── NotFound ── RevisionNotFound, SplitNotFound, SecretNotFound
         ├── LockTimeout              somebody else holds a lock for too long
         └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
             ├── DeployUnderWay       somebody else deploys the workload
@@ -63,6 +67,7 @@ from store.errors import (
     RevisionNotFound,
     RowRejected,
     SchemaOutdated,
+    SecretNotFound,
     SplitConflict,
     SplitGenerationConflict,
     SplitNotFound,
@@ -114,6 +119,10 @@ __all__ = [
     "RowRejected",
     "RuntimeConfigInvalid",
     "SchemaOutdated",
+    "SecretInvalid",
+    "SecretNotFound",
+    "SecretUnreadable",
+    "SecretsKeyInvalid",
     "SettingInvalid",
     "SplitConflict",
     "SplitGenerationConflict",
@@ -125,6 +134,7 @@ __all__ = [
     "TurnLost",
     "UsageError",
     "VerbFailed",
+    "VolumeRefused",
     "WatchFailed",
     "WorkloadConflict",
 ]
@@ -146,6 +156,10 @@ class ConfigInvalid(SettingInvalid):
 
 class ManifestInvalid(UsageError):
     """One or more places of a manifest are wrong; one line each, with file and line. Nothing was applied."""
+
+
+class SecretInvalid(UsageError):
+    """A secret's name or value is not allowed. The value is never told (S4)."""
 
 
 class BranchUnknown(UsageError):
@@ -214,6 +228,25 @@ class VerbFailed(TallydError):
     def __init__(self, message: str, checks: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.checks = dict(checks or {})
+
+
+class SecretUnreadable(VerbFailed):
+    """A secret value is not there, or cannot be decrypted: its workload fails, and no other (S4)."""
+
+    def __init__(self, workload_id: str, name: str, why: str) -> None:
+        super().__init__(
+            f"secret {name!r} of workload {workload_id!r} cannot be read: {why}", {f"secret {name}": why}
+        )
+        self.workload_id = workload_id
+        self.name = name
+
+
+class VolumeRefused(VerbFailed):
+    """A volume that a workload may not have: a path that is not allowed, or another workload's volume (S4)."""
+
+
+class SecretsKeyInvalid(TallydError):
+    """There are no keys for secrets, or they cannot be used. No key is ever told (S4)."""
 
 
 class DeployInterrupted(TallydError):

@@ -9,6 +9,9 @@ COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_NUMBER = "com.docker.compose.container-number"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
 
+SECRET_VARIABLES = ".secret-variables"
+"""Under any prefix: the names of the variables of a container whose values are never told, with commas between."""
+
 DEFAULT_PREFIX = "tallyd"
 
 

@@ -44,6 +44,11 @@ def default_database_url() -> str:
     return f"sqlite:///{Path.home() / '.local' / 'state' / 'tallyd' / 'tallyd.db'}"
 
 
+def default_sites() -> Path:
+    """Beside the embedded store."""
+    return Path(default_database_url().removeprefix("sqlite:///")).with_name("sites")
+
+
 class Settings(BaseModel):
     """Everything that can be set. Each is also ``TALLYD_<NAME>`` and ``TALLYD_<NAME>_FILE``."""
 
@@ -73,6 +78,19 @@ class Settings(BaseModel):
     )
     runtime_config: Path | None = Field(
         default=None, description="Where routers read what to serve: the file that `tallyd router` follows."
+    )
+    secrets_key_file: Path | None = Field(
+        default=None,
+        description="File with the keys of secret values, one Fernet key a line; the first encrypts, all decrypt.",
+    )
+    volume_roots: tuple[Path, ...] = Field(
+        default=(),
+        description="Folders of the machine whose contents workloads may mount; in a variable with `:` between them.",
+    )
+    sites: Path = Field(
+        default_factory=default_sites,
+        description="Folder in which the source `static` keeps what it serves; web servers mount it, so the engine's "
+        "machine must have it at this same path.",
     )
     git_sync_seconds: Seconds = Field(
         default=0.0,
@@ -133,6 +151,26 @@ class Settings(BaseModel):
     @classmethod
     def _listen_is_an_address(cls, value: str) -> str:
         address_of(value)
+        return value
+
+    @field_validator("volume_roots", mode="before")
+    @classmethod
+    def _roots_are_listed(cls, value: Any) -> Any:
+        return [each for each in value.split(":") if each] if isinstance(value, str) else value
+
+    @field_validator("volume_roots")
+    @classmethod
+    def _roots_are_folders(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for each in value:
+            if not each.is_absolute() or ".." in each.parts or len(each.parts) < 2:
+                raise ValueError(f"{str(each)!r}; allowed: absolute paths without `..`, and not `/` itself")
+        return value
+
+    @field_validator("sites")
+    @classmethod
+    def _sites_is_absolute(cls, value: Path) -> Path:
+        if not value.is_absolute() or ".." in value.parts or len(value.parts) < 3:
+            raise ValueError(f"{str(value)!r}; allowed: an absolute path without `..`, two folders deep or more")
         return value
 
     @property

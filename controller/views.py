@@ -9,6 +9,7 @@ from typing import Any
 
 from store.records import ContainerRow, Host, Workload
 from store.rollout_records import Revision, SplitEntry, TrafficSplit
+from store.secrets import StoredSecret
 
 
 def host_view(host: Host, now: datetime) -> dict[str, Any]:
@@ -105,6 +106,19 @@ def split_view(split: TrafficSplit) -> dict[str, Any]:
         "stickiness_epoch": split.stickiness_epoch,
         "previous": None if split.previous is None else _entry_views(split.previous),
         "updated_at": _time(split.updated_at),
+    }
+
+
+def secret_view(secret: StoredSecret, trouble: str, now: datetime) -> dict[str, Any]:
+    """One secret, without its value (S4). ``trouble`` is why it cannot be decrypted; empty where it can."""
+    return {
+        "workload_id": secret.workload_id,
+        "name": secret.name,
+        "generation": secret.generation,
+        "updated_at": _time(secret.updated_at),
+        "age_seconds": round(max(0.0, (now - secret.updated_at).total_seconds()), 3),
+        "readable": not trouble,
+        "trouble": trouble,
     }
 
 

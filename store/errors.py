@@ -121,6 +121,17 @@ class SplitNotFound(NotFound):
         self.workload_id = workload_id
 
 
+class SecretNotFound(NotFound):
+    """The workload has no secret of this name (S4)."""
+
+    def __init__(self, workload_id: str, name: str) -> None:
+        super().__init__(
+            f"workload {workload_id!r} has no secret {name!r}; store it with: tallyd secrets set {workload_id} {name}"
+        )
+        self.workload_id = workload_id
+        self.name = name
+
+
 class InvalidSplit(StoreError):
     """The weights of a split are not what a split may have (D3). ``actual`` is their sum in basis points."""
 

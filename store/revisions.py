@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from store.database import Database
 from store.errors import RevisionConflict, RevisionNotFound
-from store.rollout_records import Revision, RevisionState, check_edge
+from store.rollout_records import Revision, RevisionState, check_edge, secrets_in
+from store.secrets import read_generations
 from store.tables import REVISIONS, TRAFFIC_SPLITS, WORKLOADS
 from store.turns import Turn, check_turn
 from store.workloads import get_in
@@ -31,10 +32,25 @@ def count_revisions(database: Database) -> Counter[str]:
         return Counter({row.state: row.number for row in connection.execute(statement)})
 
 
-def config_digest_of(config: Mapping[str, Any]) -> str:
-    """``sha256:…`` of a source config: the same for equal configs, in whatever order their keys stand."""
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
+def config_digest_of(config: Mapping[str, Any], secrets: Mapping[str, int] | None = None) -> str:
+    """``sha256:…`` of a source config: the same for equal configs, in whatever order their keys stand.
+
+    :param secrets: generations of the secrets that it names: a new value is another config (S4). No value goes in,
+        for a short one could be guessed from the digest.
+    """
+    said = {"config": config, "secrets": secrets} if secrets else config
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def declared_digest(database: Database, workload_id: str, config: Mapping[str, Any]) -> str:
+    """The config digest of the revision that would be made of a config now."""
+    with database.reading() as connection:
+        return _digest_now(connection, workload_id, config)
+
+
+def _digest_now(connection: Connection, workload_id: str, config: Mapping[str, Any]) -> str:
+    return config_digest_of(config, read_generations(connection, workload_id, secrets_in(config)))
 
 
 def create_revision(
@@ -54,7 +70,7 @@ def create_revision(
             sequence=sequence,
             image_ref=image_ref,
             image_digest=image_digest,
-            config_digest=config_digest_of(config),
+            config_digest=_digest_now(connection, workload_id, config),
             config=dict(config),
             created_at=now,
             updated_at=now,

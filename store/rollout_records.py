@@ -71,6 +71,28 @@ class Revision:
     updated_at: datetime | None = None
 
 
+def secrets_in(config: object) -> set[str]:
+    """The secrets that a source config names: values ``{secret: NAME}`` of any mapping under a key ``env``. Pure."""
+    found: set[str] = set()
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            if key == "env" and isinstance(value, Mapping):
+                found |= {name for each in value.values() if (name := secret_named(each))}
+            else:
+                found |= secrets_in(value)
+    elif isinstance(config, list | tuple):
+        for each in config:
+            found |= secrets_in(each)
+    return found
+
+
+def secret_named(value: object) -> str:
+    """The name in ``{secret: NAME}``; empty for any other value. Pure."""
+    if isinstance(value, Mapping) and set(value) == {"secret"} and isinstance(value["secret"], str):
+        return value["secret"]
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class SplitEntry:
     """A revision's share of the traffic, in basis points; 0 keeps it known to routers without traffic."""

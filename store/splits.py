@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from store.database import Database
 from store.errors import (
@@ -138,6 +138,17 @@ def rollback_split(
         epoch = stored.stickiness_epoch + 1
         made = replace(_successor(stored, wanted, stored.idempotency_key, now), stickiness_epoch=epoch)
         return _save(connection, made)
+
+
+def remove_split(database: Database, workload_id: str) -> bool:
+    """Take the split of a workload away: none of its revisions is routed to. Returns whether there was one.
+
+    :raises NotFound: no such workload.
+    """
+    with database.writing() as connection:
+        get_in(connection, workload_id, locked=True)
+        its = TRAFFIC_SPLITS.c.workload_id == workload_id
+        return connection.execute(delete(TRAFFIC_SPLITS).where(its)).rowcount > 0
 
 
 def _successor(stored: TrafficSplit, wanted: Entries, idempotency_key: str, now: datetime) -> TrafficSplit:

@@ -20,7 +20,7 @@ from controller.errors import SchemaOutdated, TallydError, UsageError
 from controller.loop.lease import LeaseKeeper
 from controller.loop.tick import Activation
 from controller.plugins.registry import load_registry
-from controller.rollout.equipment import equip
+from controller.rollout.equipment import Hooks, equip
 from controller.settings import Settings
 from controller.settings_sources import ConfigContent, LoadedSettings, load_settings
 from store.database import Database, open_database
@@ -123,7 +123,7 @@ class Invocation:
             if writes:
                 register_host(database, settings, engine.endpoint.url, single_pass=True)
             registry = load_registry()
-            verbs = equip(registry, settings, engine.endpoint, database)
+            verbs = equip(registry, settings, engine.endpoint, database, Hooks(environment=os.environ))
             try:
                 yield first_activation(settings, database, engine, keeper.current, registry=registry, clock=CLOCK)
             finally:

@@ -116,7 +116,7 @@ def _deploying(called: Invocation) -> Iterator[tuple[Rollouts, DeployProgress]]:
     """The place that deploys, with its progress shown while the block lasts."""
     settings, registry = called.settings(), load_registry()
     with called.store() as database, DeployProgress(CLOCK.monotonic).shown() as progress:
-        hooks = Hooks(pulled=progress.pulled)
+        hooks = Hooks(pulled=progress.pulled, environment=os.environ)
         verbs = equip(registry, settings, endpoint_from(os.environ), database, hooks)
         try:
             yield Rollouts(database, registry, settings.host, CLOCK.now), progress

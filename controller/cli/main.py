@@ -8,8 +8,22 @@ from typing import Annotated
 import typer
 
 from controller import __version__
+from controller.cli import (
+    chains,
+    conformance,
+    deploy,
+    doctor,
+    hosts,
+    index,
+    probe,
+    rollout,
+    router,
+    run,
+    schema,
+    secrets,
+    workloads,
+)
 from controller.cli import config as config_commands
-from controller.cli import conformance, deploy, doctor, hosts, index, probe, rollout, router, run, schema, workloads
 from controller.cli.context import Invocation
 from controller.logs import configure_logs
 
@@ -24,6 +38,7 @@ app = typer.Typer(
 app.add_typer(workloads.app, name="workload")
 app.add_typer(rollout.revisions_app, name="revision")
 app.add_typer(rollout.splits_app, name="split")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(hosts.app, name="host")
 app.add_typer(config_commands.app, name="config")
 for command in (
@@ -36,6 +51,8 @@ for command in (
     doctor.doctor,
     doctor.migrate,
     deploy.deploy,
+    chains.promote,
+    chains.teardown,
     deploy.rollback,
     schema.schema,
     probe.probe,

@@ -55,6 +55,7 @@ def router(
                 agent.run()
             finally:
                 proxy.stop()
+                agent.leave()
 
 
 @contextmanager

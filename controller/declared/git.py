@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from controller.errors import GitFailed
 
@@ -112,11 +113,13 @@ class Git:
         seconds: float | None = None,
         variables: Mapping[str, str] | None = None,
         feed: bytes = b"",
+        into: IO[bytes] | None = None,
     ) -> GitAnswer:
         """Run git to its end, whatever that is.
 
         :param seconds: until it is ended; by default what a local call may take.
         :param variables: more environment.
+        :param into: a file that gets the output instead of the answer, for one that may be long.
         :raises GitFailed: git is not installed, or :meth:`cancel` was called.
         """
         options = [part for each in _HARDENED for part in ("-c", each)]
@@ -126,7 +129,8 @@ class Git:
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             given.write(feed)
             given.seek(0)
-            process = self._start(command, environment, (given.fileno(), out.fileno(), err.fileno()))
+            told = out if into is None else into
+            process = self._start(command, environment, (given.fileno(), told.fileno(), err.fileno()))
             timed_out = False
             try:
                 process.wait(self.limits.local_seconds if seconds is None else seconds)

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from controller.doctor.declared import declared_findings
 from controller.doctor.findings import Finding
+from controller.doctor.secrets import secret_findings
 from controller.engine.client import EngineClient
 from controller.engine.compose import Compose
 from controller.engine.endpoint import Endpoint, endpoint_from
@@ -41,6 +42,7 @@ def examine(loaded: LoadedSettings, environment: Mapping[str, str], now: Callabl
     yield from _engine_findings(environment, LabelNames(settings.label_prefix), now)
     yield from _store_findings(settings.database_url, settings.host, now)
     yield from declared_findings(settings, environment, now)
+    yield from secret_findings(settings)
     yield _plugins()
     yield _compose()
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort
+from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
+from controller.labels import SECRET_VARIABLES
 
 _NANOSECONDS = 1_000_000_000
+_TELLING = 4
+"""A line of a secret that is shorter than this tells nothing, and stands in every other text too."""
 
 
 def wanted_json(spec: ContainerSpec) -> dict[str, Any]:
@@ -16,15 +19,12 @@ def wanted_json(spec: ContainerSpec) -> dict[str, Any]:
         "RestartPolicy": {"Name": spec.restart},
         "NanoCpus": spec.nano_cpus,
         "Memory": spec.memory_bytes,
-        "Mounts": [
-            {"Type": "volume", "Source": each.name, "Target": each.target, "ReadOnly": each.read_only}
-            for each in spec.volumes
-        ],
+        "Mounts": [_mount(each) for each in spec.volumes],
     }
     said: dict[str, Any] = {
         "Image": spec.image,
         "Labels": dict(spec.labels),
-        "Env": [f"{name}={value}" for name, value in spec.environment.items()],
+        "Env": [f"{name}={value}" for name, value in {**spec.environment, **spec.revealed}.items()],
         "StopTimeout": spec.stop_grace_seconds,
         "HostConfig": host,
     }
@@ -43,6 +43,40 @@ def wanted_json(spec: ContainerSpec) -> dict[str, Any]:
         host["NetworkMode"] = spec.networks[0]
         said["NetworkingConfig"] = {"EndpointsConfig": {spec.networks[0]: {}}}
     return said
+
+
+def _mount(volume: VolumeSpec) -> dict[str, Any]:
+    mount: dict[str, Any] = {"Type": volume.kind, "Target": volume.target, "ReadOnly": volume.read_only}
+    if volume.name:
+        mount["Source"] = volume.name
+    if volume.kind == "volume" and volume.labels:
+        mount["VolumeOptions"] = {"Labels": dict(volume.labels)}
+    return mount
+
+
+def secret_values_of(said: Mapping[str, Any]) -> list[str]:
+    """The values of the variables that a container's own label calls secret, the longest first.
+
+    From the container itself, so that nobody needs a key to blot them out, nor the value that was current then.
+    """
+    config = _part(said, "Config")
+    labels = _part(config, "Labels")
+    secret = {
+        variable
+        for label, names in labels.items()
+        if str(label).endswith(SECRET_VARIABLES)
+        for variable in str(names).split(",")
+    }
+    pairs = (str(each).partition("=") for each in config.get("Env") or ())
+    return sorted({value for name, _, value in pairs if name in secret and value}, key=len, reverse=True)
+
+
+def blotted(text: str, values: list[str]) -> str:
+    """A text without these values, nor the lines of those that have several. Pure."""
+    parts = [line.strip() for each in values for line in each.splitlines() if len(line.strip()) >= _TELLING]
+    for each in [*values, *sorted(set(parts), key=len, reverse=True)]:
+        text = text.replace(each, "[secret]")
+    return text
 
 
 def _health(health: HealthSpec) -> dict[str, Any]:

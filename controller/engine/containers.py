@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 Progress = Callable[[str], None]
 """Told of a pull, layer by layer, in the engine's words."""
@@ -24,11 +25,24 @@ class HealthSpec:
 
 @dataclass(frozen=True, slots=True)
 class VolumeSpec:
-    """A named volume, and where it is mounted."""
+    """A volume, and where it is mounted. ``name`` is empty for one that goes with its container; for ``bind`` a path.
+
+    ``labels`` are those of a volume that is made for it; the engine makes one that has none.
+    """
 
     name: str
     target: str
     read_only: bool = False
+    kind: Literal["volume", "bind"] = "volume"
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSeen:
+    """A volume as the engine has it."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,9 @@ class ContainerSpec:
 
     A ``port`` is exposed; with ``publish_address`` it is published there too, at ``publish_port``, 0 for a free one.
     Limits of 0 are none. The first of ``networks`` is the one that it starts in; none: the engine's default.
+
+    ``secrets`` maps variables to the names of secrets. Their values are in ``revealed``, by variable, and only while
+    the container is being created: they are in no digest, since a short one could be guessed from it, and in no text.
     """
 
     name: str
@@ -54,11 +71,26 @@ class ContainerSpec:
     publish_port: int = 0
     restart: str = "no"
     stop_grace_seconds: int = 10
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    revealed: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all of it, in hex. Equal specs have equal digests, in every process."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all of it but what is revealed, in hex. Equal specs have equal digests, in every process.
+
+        What a spec says that an earlier version did not know is left out while it says nothing: an upgrade must not
+        make every container anew.
+        """
+        said = asdict(self)
+        del said["revealed"]
+        if not said["secrets"]:
+            del said["secrets"]
+        for each in said["volumes"]:
+            if each["kind"] == "volume":
+                del each["kind"]
+            if not each["labels"]:
+                del each["labels"]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

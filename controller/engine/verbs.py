@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from controller.engine.client import DEFAULT_TIMEOUT_SECONDS, Observer
 from controller.engine.compose import Compose, ComposeDone, ComposeRun
-from controller.engine.container_json import seen_of, wanted_json
-from controller.engine.containers import ContainerSeen, ContainerSpec, Progress
+from controller.engine.connections import count_connections
+from controller.engine.container_json import blotted, secret_values_of, seen_of, wanted_json
+from controller.engine.containers import ContainerSeen, ContainerSpec, Progress, VolumeSeen
 from controller.engine.endpoint import Endpoint
 from controller.engine.exchange import Exchange, Request, decoded
 from controller.engine.images import Credentials, Images
 from controller.engine.own import is_one_of, own_ids
+from controller.engine.volumes import Volumes
 from controller.errors import EngineActionFailed, EngineConflict, EngineError, EngineNotFound, OwnContainer
 
 _FRAME_HEADER = 8
 _LONGEST_LINE = 500
+_WITHOUT_PROCESSES = ("created", "exited", "dead", "removing")
 
 
 def unobserved(_operation: str, _result: str, _seconds: float, /) -> None:
@@ -51,6 +55,7 @@ class EngineVerbs:
     ) -> None:
         self._exchange = Exchange(endpoint, timeout_seconds, observer)
         self._images = Images(self._exchange)
+        self._volumes = Volumes(self._exchange)
         self._pulled = pulled
         self._own = own_ids() if own is None else own
         self._observer = observer
@@ -78,7 +83,11 @@ class EngineVerbs:
         for network in spec.networks:
             self._exchange.ask(Request("inspect_network", "GET", f"/networks/{quote(network, safe='')}"))
         request = Request("create", "POST", "/containers/create", {"name": spec.name}, wanted_json(spec))
-        made = str(decoded("create", self._exchange.ask(request), dict)["Id"])
+        try:
+            made = str(decoded("create", self._exchange.ask(request), dict)["Id"])
+        except EngineError as error:
+            # The engine may quote what it does not like; the error as it was is not kept either.
+            raise type(error)(blotted(str(error), [*spec.revealed.values()])) from None
         try:
             for network in spec.networks[1:]:
                 path = f"/networks/{quote(network, safe='')}/connect"
@@ -132,12 +141,20 @@ class EngineVerbs:
 
         :raises EngineError: the engine does not tell.
         """
-        path = f"/containers/{quote(container_id, safe='')}/json"
-        try:
-            answer = self._exchange.ask(Request("inspect", "GET", path))
-        except EngineNotFound:
-            return None
-        return seen_of(decoded("inspect", answer, dict))
+        said = self._inspected(container_id)
+        return None if said is None else seen_of(said)
+
+    def open_connections(self, container_id: str) -> int | None:
+        """How many connections from outside a container has; ``None`` where that cannot be seen from here.
+
+        One that is gone or stopped has none. See :mod:`controller.engine.connections`.
+
+        :raises EngineError: the engine does not tell.
+        """
+        said = self._inspected(container_id)
+        if said is None or seen_of(said).state in _WITHOUT_PROCESSES:
+            return 0
+        return count_connections(said)
 
     def list_containers(self, labels: Mapping[str, str]) -> list[ContainerSeen]:
         """The containers that carry all these labels, in any state, by name.
@@ -154,15 +171,18 @@ class EngineVerbs:
     def last_lines(self, container_id: str, count: int) -> list[str]:
         """The last lines that a container wrote, shortened; none where it is gone.
 
+        Values of its secret variables are blotted out: a program that fails likes to print its environment.
+
         :raises EngineError: the engine does not tell.
         """
         params = {"stdout": "1", "stderr": "1", "tail": str(count)}
         path = f"/containers/{quote(container_id, safe='')}/logs"
         try:
             answer = self._exchange.ask(Request("logs", "GET", path, params))
+            values = secret_values_of(self._inspected(container_id) or {})
         except EngineNotFound:
             return []
-        text = b"".join(_frames(answer)).decode("utf-8", "replace")
+        text = blotted(b"".join(_frames(answer)).decode("utf-8", "replace"), values)
         return [line[:_LONGEST_LINE] for line in text.splitlines()[-count:]]
 
     def compose(self, run: ComposeRun) -> ComposeDone:
@@ -185,10 +205,29 @@ class EngineVerbs:
         """Whether a container, by its whole id, is the one that the controller runs in. Asks nobody."""
         return is_one_of(container_id, self._own)
 
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """See :meth:`Volumes.create`."""
+        return self._volumes.create(name, labels)
+
+    def list_volumes(self, labels: Mapping[str, str]) -> list[VolumeSeen]:
+        """See :meth:`Volumes.list`."""
+        return self._volumes.list(labels)
+
+    def remove_volume(self, name: str) -> None:
+        """See :meth:`Volumes.remove`."""
+        self._volumes.remove(name)
+
     def cancel(self) -> None:
         """End the calls in flight and refuse later ones (R3)."""
         self._exchange.cancel()
         self._compose.cancel()
+
+    def _inspected(self, container_id: str) -> dict[str, Any] | None:
+        path = f"/containers/{quote(container_id, safe='')}/json"
+        try:
+            return dict(decoded("inspect", self._exchange.ask(Request("inspect", "GET", path)), dict))
+        except EngineNotFound:
+            return None
 
     def _check_own(self, container_id: str) -> None:
         if not self._own:

@@ -22,7 +22,9 @@ from controller.errors import (
     InvalidSplit,
     LockTimeout,
     NotFound,
+    PluginError,
     RowRejected,
+    SecretsKeyInvalid,
     SplitGenerationConflict,
     StoreUnavailable,
     TallydError,
@@ -31,16 +33,19 @@ from controller.errors import (
 )
 from controller.http.api import ApiContext, build_api
 from controller.http.auth import Access
+from controller.http.chains import build_chains
 from controller.http.config import ConfigContext, build_config
 from controller.http.deploys import build_deploys
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
 from controller.http.routers import build_routers
+from controller.http.secrets import build_secrets
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry
 from controller.rollout.jobs import DeployJobs
+from controller.rollout.secrets import Secrets
 from store.database import Database
 
 
@@ -62,6 +67,8 @@ class HttpContext:
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
+    secrets: Secrets
+    traefik_asks: Callable[[], None] = lambda: None
 
 
 _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
@@ -73,9 +80,12 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (UsageError, 422),
     (RowRejected, 422),
     (InvalidSplit, 422),
+    (PluginError, 422),
     (ForeignRevision, 422),
     (StoreUnavailable, 503),
     (LockTimeout, 503),
+    (SecretsKeyInvalid, 503),
+    (DeployInterrupted, 503),
     (EngineCallCancelled, 503),
     (DeployInterrupted, 503),
     (TallydError, 500),
@@ -94,10 +104,13 @@ def build_app(context: HttpContext) -> FastAPI:
     app.add_exception_handler(TallydError, _tallyd_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.include_router(build_api(_api_context(context)))
+    app.include_router(build_chains(context.database, context.registry, context.host, context.now, context.access))
+    app.include_router(build_secrets(context.secrets, context.now, context.access))
     app.include_router(build_rollout(context.database, context.now, context.access, context.deploys.rollouts))
     app.include_router(build_deploys(context.deploys, context.access))
     app.include_router(build_config(context.config, context.access))
-    app.include_router(build_routers(context.database, context.host, context.registry, context.access))
+    routers = build_routers(context.database, context.host, context.registry, context.access, context.traefik_asks)
+    app.include_router(routers)
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))
     _add_probes(app, context)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,8 +15,17 @@ from controller.rollout.reports import traefik_of
 from store.database import Database
 
 
-def build_routers(database: Database, host: str, registry: Registry, access: Access) -> APIRouter:
-    """The routes for routers."""
+def build_routers(
+    database: Database,
+    host: str,
+    registry: Registry,
+    access: Access,
+    traefik_asks: Callable[[], None] = lambda: None,
+) -> APIRouter:
+    """The routes for routers.
+
+    :param traefik_asks: hears of every request of Traefik's.
+    """
     reads = APIRouter(
         prefix="/api/v1/routers",
         tags=["rollout"],
@@ -25,6 +35,7 @@ def build_routers(database: Database, host: str, registry: Registry, access: Acc
 
     @reads.get("/traefik", summary="Splits and revisions, for Traefik's HTTP provider.")
     def traefik() -> dict[str, Any]:
+        traefik_asks()
         return traefik_of(database, host, registry)
 
     return reads

@@ -18,8 +18,26 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from controller.engine.compose import Compose, ComposeDone, ComposeRun
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
-from controller.errors import DeployUnderWay, EngineError, InvalidSplit, PluginConfigInvalid, VerbFailed
-from controller.plugins.tools import ActingEngine, EngineTools, Equippable
+from controller.errors import (
+    DeployUnderWay,
+    EngineError,
+    GitFailed,
+    InvalidSplit,
+    PluginConfigInvalid,
+    SecretUnreadable,
+    VerbFailed,
+    VolumeRefused,
+)
+from controller.plugins.environment import EnvValue, SecretRef
+from controller.plugins.tools import (
+    ActingEngine,
+    EngineTools,
+    Equippable,
+    GitAnswer,
+    GitCommand,
+    SecretSeen,
+    TearsDown,
+)
 from controller.rollout.deployer import (
     Applied,
     Deployer,
@@ -52,7 +70,11 @@ __all__ = [
     "Done",
     "EngineError",
     "EngineTools",
+    "EnvValue",
     "Equippable",
+    "GitAnswer",
+    "GitCommand",
+    "GitFailed",
     "HealthSpec",
     "InvalidSplit",
     "JsonSchema",
@@ -66,14 +88,19 @@ __all__ = [
     "Revision",
     "RevisionState",
     "RuntimeConfig",
+    "SecretRef",
+    "SecretSeen",
+    "SecretUnreadable",
     "Source",
     "SplitEntry",
+    "TearsDown",
     "Terminal",
     "TrafficSplit",
     "Trigger",
     "TriggerEvent",
     "TriggerIntent",
     "VerbFailed",
+    "VolumeRefused",
     "VolumeSpec",
     "Workload",
     "WorkloadKind",
@@ -197,17 +224,26 @@ class Trigger(Protocol):
 def parse_config(model: type[BaseModel], config: Mapping[str, Any]) -> Any:
     """Validate a configuration against a pydantic model and return the model's instance.
 
-    :raises PluginConfigInvalid: one line a problem, with key, value and what is allowed.
+    :raises PluginConfigInvalid: one line a problem, with key, value and what is allowed. Values of variables are not
+        told, nor what holds others: a secret may stand there by mistake (S4).
     """
     try:
         return model.model_validate(config)
     except ValidationError as error:
         allowed = ", ".join(sorted(model.model_fields)) or "no keys at all"
-        problems = (
-            f"{'.'.join(str(part) for part in each['loc']) or 'config'}: {each['msg']} (got {each['input']!r})"
-            for each in error.errors()
-        )
-        raise PluginConfigInvalid(f"{'; '.join(problems)}; allowed keys: {allowed}") from error
+        problems = "; ".join(_problem(each["loc"], each["msg"], each["input"]) for each in error.errors())
+    # Without the cause: it has what was given, and a traceback would show it.
+    raise PluginConfigInvalid(f"{problems}; allowed keys: {allowed}")
+
+
+def _problem(place: Sequence[str | int], said: str, given: object) -> str:
+    if "env" in place:
+        # A name that is refused may have the value in it, as in a line `NAME=value`.
+        known = place[: place.index("env") + 1] if place[-1] == "[key]" else place
+        return f"{'.'.join(str(part) for part in known)}: {said}"
+    where = ".".join(str(part) for part in place) or "config"
+    got = f"a {type(given).__name__}" if given and isinstance(given, dict | list) else repr(given)
+    return f"{where}: {said} (got {got})"
 
 
 _FACES = TypeAdapter(tuple[PublicFace, ...])

@@ -10,7 +10,7 @@ from controller.errors import PluginConfigInvalid, RevisionConflict
 from controller.plugins.registry import Registry
 from controller.rollout.deployer import Deployer, Revision, Workload
 from store.database import Database
-from store.revisions import config_digest_of, create_revision, list_revisions
+from store.revisions import create_revision, declared_digest, list_revisions
 from store.rollout_records import RevisionState
 
 
@@ -75,7 +75,7 @@ def revision_for(
     ended = (RevisionState.FAILED, RevisionState.ARCHIVED)
     same = newest is not None and (newest.image_digest, newest.config_digest) == (
         digest,
-        config_digest_of(config),
+        declared_digest(database, workload.id, config),
     )
     if newest is not None and same and newest.state not in ended:
         return newest, False

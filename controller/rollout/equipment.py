@@ -4,47 +4,58 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
+from controller.declared.git import Git, GitLimits
 from controller.engine.client import Observer
 from controller.engine.containers import ContainerSeen, Progress, PublishedPort
 from controller.engine.endpoint import Endpoint
 from controller.engine.verbs import EngineVerbs, unheard, unobserved
 from controller.errors import NotFound
 from controller.plugins.registry import Registry, equip_sources
+from controller.plugins.tools import GitCommand, SecretSeen
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
+from controller.rollout.host_paths import allowed_path
 from controller.rollout.ledger import read_deployment
 from controller.rollout.runtime_file import RuntimeFile
+from controller.rollout.secrets import Secrets, by_name
 from controller.rollout.turns import AT_ONCE, is_dead, turn_held
 from controller.settings import Settings
 from store.database import Database
 from store.deployed_rows import bind_row, drop_rows
 from store.records import Assignment, Workload, WorkloadKind
+from store.revisions import declared_digest
 from store.turns import find_turn
 
 _CONNECT_SECONDS = 1.0
 _SERVICE_LABEL, _NUMBER_LABEL = "com.docker.compose.service", "com.docker.compose.container-number"
 
 
+def _nobody_deploys(_workload: Workload, _reason: str) -> bool:
+    return False
+
+
 def _no_router(_runtime: RuntimeConfig) -> bool:
     return False
 
 
-def _nobody_deploys(_workload: Workload, _reason: str) -> bool:
-    return False
+def _nobody_tells() -> str:
+    return "no router is told of splits"
 
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """The :class:`~controller.plugins.tools.EngineTools` of a running controller, or of one command.
 
-    ``halt`` is set when the process stops. ``route`` has the routers follow a split; returns whether that changed
-    anything. ``ask`` has a declaration deployed; returns whether somebody does that.
+    ``route`` has the routers follow a split; returns whether that changed anything. ``key_file`` has the keys of
+    secret values, ``volume_roots`` are the folders whose contents may be mounted. ``environment`` is what git gets to
+    see of ours. ``ask`` has a declaration deployed; returns whether somebody does that. ``halt`` is set when the
+    process stops. ``elsewhere`` says why it is not certain that all of them do, or nothing.
     """
 
     prefix: str
@@ -52,9 +63,18 @@ class Equipment:
     database: Database
     host: str
     route: Callable[[RuntimeConfig], bool] = field(default=_no_router)
-    halt: threading.Event = field(default_factory=threading.Event)
+    key_file: Path | None = None
+    volume_roots: Sequence[Path] = ()
     manifests: Path | None = None
+    sites: Path = Path("/var/lib/tallyd/sites")
+    environment: Mapping[str, str] = field(default_factory=dict)
     ask: Callable[[Workload, str], bool] = field(default=_nobody_deploys)
+    halt: threading.Event = field(default_factory=threading.Event)
+    elsewhere: Callable[[], str] = field(default=_nobody_tells)
+
+    def git(self, folder: Path) -> GitCommand:
+        """See `EngineTools`."""
+        return Git(folder, self.environment, GitLimits())
 
     def answers(self, address: str, port: int) -> bool:
         """Whether something accepts a connection there within a second."""
@@ -81,6 +101,22 @@ class Equipment:
         except NotFound:
             return None
 
+    def reveal(self, workload: Workload, name: str) -> str:
+        """See `EngineTools`."""
+        return Secrets(self.database, self.key_file).reveal(workload.id, name)
+
+    def secrets(self, workload: Workload) -> Mapping[str, SecretSeen]:
+        """See `EngineTools`."""
+        return by_name(Secrets(self.database, self.key_file).seen(workload.id))
+
+    def declared_digest(self, workload: Workload) -> str:
+        """See `EngineTools`."""
+        return declared_digest(self.database, workload.id, workload.source_config)
+
+    def host_path(self, path: str) -> str:
+        """See `EngineTools`."""
+        return allowed_path(path, self.volume_roots)
+
     def ask_deploy(self, workload: Workload, reason: str) -> bool:
         """See `EngineTools`."""
         return self.ask(workload, reason)
@@ -102,6 +138,10 @@ class Equipment:
         """See `EngineTools`."""
         return self.route(runtime)
 
+    def routed_elsewhere(self) -> str:
+        """See `EngineTools`."""
+        return self.elsewhere()
+
 
 def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> Assignment:
     return Assignment(
@@ -117,12 +157,14 @@ def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str)
         health="",
         port=seen.ports[0].private if seen.ports else 0,
         ports=_ports(seen.ports),
-        revision=revision.id,
+        revision="" if workload.kind is WorkloadKind.SITE else revision.id,
     )
 
 
 def _row_id(workload: Workload, seen: ContainerSeen) -> str:
-    """A stack's is the one that a pass gives it (R10): a name of the deployer's own would be a second row."""
+    """That of a site or a stack is the one that a pass gives it (R10): a name of our own would be a second row."""
+    if workload.kind is WorkloadKind.SITE:
+        return f"{workload.id}:site"
     if workload.kind is not WorkloadKind.STACK:
         return f"{workload.id}:{seen.name}"
     number = seen.labels.get(_NUMBER_LABEL, "")
@@ -138,16 +180,25 @@ def _ports(ports: Sequence[PublishedPort]) -> str:
     return orjson.dumps(objects).decode()
 
 
+def router_of(settings: Settings, database: Database, registry: Registry) -> Callable[[RuntimeConfig], bool]:
+    """What has the routers of this host follow a split; nothing where none are told anything."""
+    if settings.runtime_config is None:
+        return _no_router
+    return RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What a process hears and says: of each request to the engine, of each line of a pull, and that it stops.
 
-    ``ask`` has a declaration deployed; returns whether somebody does that.
+    ``environment`` is what git gets to see of ours. ``ask`` has a declaration deployed; returns whether somebody
+    does that.
     """
 
     observer: Observer = unobserved
     pulled: Progress = unheard
     halt: threading.Event = field(default_factory=threading.Event)
+    environment: Mapping[str, str] = field(default_factory=dict)
     ask: Callable[[Workload, str], bool] = _nobody_deploys
 
 
@@ -160,13 +211,26 @@ def equip(
         endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=hooks.observer, pulled=hooks.pulled
     )
     route: Callable[[RuntimeConfig], bool] = _no_router
+    elsewhere: Callable[[], str] = _nobody_tells
     if settings.runtime_config is not None:
-        route = RuntimeFile(settings.runtime_config, database, settings.host, registry).follow
-    folder = _folder_of(settings.manifests)
-    equip_sources(
-        registry,
-        Equipment(settings.label_prefix, verbs, database, settings.host, route, hooks.halt, folder, hooks.ask),
+        file = RuntimeFile(settings.runtime_config, database, settings.host, registry)
+        route, elsewhere = file.follow, file.followers.routed_elsewhere
+    given = Equipment(
+        settings.label_prefix,
+        verbs,
+        database,
+        settings.host,
+        route,
+        settings.secrets_key_file,
+        settings.volume_roots,
+        _folder_of(settings.manifests),
+        settings.sites / settings.host,
+        hooks.environment,
+        hooks.ask,
+        halt=hooks.halt,
+        elsewhere=elsewhere,
     )
+    equip_sources(registry, given)
     return verbs
 
 

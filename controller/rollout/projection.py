@@ -68,7 +68,7 @@ def project(host: str, told: Iterable[tuple[Deployment, RuntimeConfig]]) -> Proj
         if (split := deployment.split) is None:
             continue
         wrong = problems.setdefault(deployment.workload.id, [])
-        faces = list(_faces(deployment, taken, wrong))
+        faces = list(_faces(deployment, reported, taken, wrong))
         workloads.append(_workload(split, faces, reported))
     workloads.sort(key=lambda each: str(each["id"]))
     document = {"schema": SCHEMA, "host": host, "workloads": workloads}
@@ -108,7 +108,7 @@ def write_runtime_config(path: Path, document: Mapping[str, Any]) -> Written:
     return Written.WRITTEN
 
 
-def _workload(split: TrafficSplit, faces: Sequence[Mapping[str, str]], reported: RuntimeConfig) -> dict[str, Any]:
+def _workload(split: TrafficSplit, faces: Sequence[Mapping[str, Any]], reported: RuntimeConfig) -> dict[str, Any]:
     return {
         "id": split.workload_id,
         "split_generation": split.generation,
@@ -119,8 +119,8 @@ def _workload(split: TrafficSplit, faces: Sequence[Mapping[str, str]], reported:
 
 
 def _faces(
-    deployment: Deployment, taken: dict[tuple[str, str], str], wrong: list[str]
-) -> Iterator[Mapping[str, str]]:
+    deployment: Deployment, reported: RuntimeConfig, taken: dict[tuple[str, str], str], wrong: list[str]
+) -> Iterator[Mapping[str, Any]]:
     faces, problem = parse_faces(deployment.workload.public_faces)
     if problem:
         wrong.append(problem)
@@ -133,8 +133,22 @@ def _faces(
             if taken[key] != deployment.workload.id:
                 wrong.append(f"{face.host}{face.path} is a face of workload {taken[key]!r} already")
             continue
+        if face.port is not None and (lacking := _lacking(reported, face.port)):
+            wrong.append(
+                f"{face.host}{face.path} wants port {face.port}, at which revision {lacking!r} is not reached"
+            )
+            continue
         taken[key] = deployment.workload.id
-        yield {"host": key[0], "path": key[1] or "/"}
+        port = {} if face.port is None else {"port": face.port}
+        yield {"host": key[0], "path": key[1] or "/", **port}
+
+
+def _lacking(reported: RuntimeConfig, port: int) -> str:
+    """A revision that is reached somewhere, and not at this port of each of its containers; empty where none is."""
+    for block in reported.blocks:
+        if any(str(port) not in each.get("ports", {}) for each in block["targets"]):
+            return str(block["revision_id"])
+    return ""
 
 
 def _drains(deployment: Deployment, revision_id: str) -> bool:

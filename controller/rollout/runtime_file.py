@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from filelock import FileLock, Timeout
 from controller.errors import LockTimeout
 from controller.plugins.registry import Registry
 from controller.rollout.deployer import RuntimeConfig
+from controller.rollout.followers import Followers
 from controller.rollout.projection import Written, write_runtime_config
 from controller.rollout.reports import projection_of
 from store.database import Database
+
+FOLLOW_SECONDS = 10.0
+_POLL_SECONDS = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +31,19 @@ _LOCK_SECONDS = 5.0
 class RuntimeFile:
     """The runtime config of one host. Safe from several threads."""
 
-    def __init__(self, path: Path, database: Database, host: str, registry: Registry) -> None:
+    def __init__(
+        self,
+        path: Path,
+        database: Database,
+        host: str,
+        registry: Registry,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
+        self._monotonic = monotonic
+        self._pause = threading.Event()
+        self.followers = Followers(path)
         self._database = database
         self._host = host
         self._registry = registry
@@ -36,13 +52,19 @@ class RuntimeFile:
         self._others = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False)
 
     def follow(self, runtime: RuntimeConfig) -> bool:
-        """Write what is stored of every workload; returns whether that changed the file.
+        """Write what is stored of every workload, and wait a while for the routers; returns whether it was a change.
 
         :param runtime: of the workload whose split is to be followed, as its deployer just reported it.
         :raises StoreError: the store cannot be read; the file is as it was.
         :raises OSError: the file cannot be written; it is as it was.
         :raises LockTimeout: another process was at it for too long.
         """
+        changed = self._write(runtime)
+        if changed:
+            self._wait_for_routers()
+        return changed
+
+    def _write(self, runtime: RuntimeConfig) -> bool:
         with self._lock, self._alone():
             projected = projection_of(self._database, self._host, self._registry, runtime)
             problems = {workload_id: tuple(wrong) for workload_id, wrong in projected.problems.items()}
@@ -62,3 +84,12 @@ class RuntimeFile:
             raise LockTimeout(
                 f"another process has locked {self._others.lock_file} for {_LOCK_SECONDS:g} s"
             ) from error
+
+    def _wait_for_routers(self) -> None:
+        """Until those that are known have it in force. One that does not is told; the others have to go on."""
+        ends = self._monotonic() + FOLLOW_SECONDS
+        while behind := self.followers.behind():
+            if self._monotonic() >= ends:
+                log.warning("routers do not follow", routers=", ".join(behind), waited_seconds=FOLLOW_SECONDS)
+                return
+            self._pause.wait(_POLL_SECONDS)

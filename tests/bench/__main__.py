@@ -16,10 +16,11 @@ from tests.bench.scale import QUICK, WHOLE
 from tests.harness.components import complaint_about
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
-_NEEDED = ("root", "docker", "docker-cli", "iproute2", "busybox", "postgres")
+_NEEDED = ("root", "docker", "docker-cli", "iproute2", "busybox", "postgres", "nginx", "wrk")
 
 _HELP = """\
-Measures P1 to P9, the promises about speed, each as a ratio to the floor or beside its peers of the same run.
+Measures P1 to P9, the promises about speed, each as a ratio to the floor or beside its peers of the same run, and T6,
+deploys under load.
 
 Starts a Docker engine and a PostgreSQL of its own (so: as root) and removes them afterwards; an engine that
 already runs on this machine is not touched. The floor is the bare GET /containers/json?all=1 of the same engine at

@@ -13,12 +13,13 @@ from tests.bench.fleet import measure_fleet
 from tests.bench.footprint import measure_first_index, measure_footprint
 from tests.bench.growth import Point, grown, measure_size, measure_stand_in
 from tests.bench.peers import measure_peers
+from tests.bench.rollouts import measure_rollouts
 from tests.bench.scale import Scale
 from tests.bench.stage import Stage
 from tests.bench.starts import measure_real_starts, measure_steady_starts
 from tests.bench.ticks import measure_changed, measure_unchanged
 
-ROWS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9")
+ROWS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "T6")
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ def steps_of(scale: Scale) -> list[Step]:
     """All steps, the smallest size first."""
     usual = scale.containers
     steps = [
+        Step("T6", 0, "deploys under load", _adding(measure_rollouts)),
         Step("P9", 0, "statements on PostgreSQL, many hosts", _adding(measure_fleet)),
         Step("P6", 0, "a steady rate of starts", _adding(measure_steady_starts)),
         Step("P5", 0, f"growth: stand-in of {scale.stand_in:,}", lambda s, m: m.points.append(measure_stand_in(s))),

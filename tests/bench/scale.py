@@ -31,6 +31,9 @@ class Scale:
     hosts: int
     containers_of_a_host: int
     prometheus_refreshes: int
+    timed_deploys: int
+    deploys: int
+    deploys_killed: int
 
 
 WHOLE = Scale(
@@ -52,6 +55,9 @@ WHOLE = Scale(
     hosts=100,
     containers_of_a_host=1_000,
     prometheus_refreshes=10,
+    timed_deploys=7,
+    deploys=50,
+    deploys_killed=50,
 )
 
 QUICK = Scale(
@@ -73,6 +79,9 @@ QUICK = Scale(
     hosts=10,
     containers_of_a_host=200,
     prometheus_refreshes=4,
+    timed_deploys=3,
+    deploys=6,
+    deploys_killed=6,
 )
 
 SMOKE = Scale(
@@ -94,4 +103,7 @@ SMOKE = Scale(
     hosts=2,
     containers_of_a_host=10,
     prometheus_refreshes=1,
+    timed_deploys=1,
+    deploys=2,
+    deploys_killed=1,
 )

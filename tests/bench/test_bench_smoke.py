@@ -18,7 +18,7 @@ from tests.bench.stage import Stage
 
 
 def test_every_row_is_measured_and_shown(tmp_path: Path) -> None:
-    """P1–P9 are all produced with a figure, and find their way into the table, the page and the plots."""
+    """P1–P9 and T6 are all produced with a figure, and find their way into the table, the page and the plots."""
     measured = run(SMOKE, ROWS, lambda _text: None)
 
     assert measured.failed == []

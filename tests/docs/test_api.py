@@ -21,6 +21,7 @@ from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
 from controller.plugins.registry import load_registry
+from controller.rollout.secrets import Secrets
 from store.database import Database
 from tests.docs.conftest import CLOCK, HOST, SITE
 from tests.docs.markdown import codes, names, section, table
@@ -54,6 +55,7 @@ def _app(database: Database, *, token: str | None = TOKEN, on_loopback: bool = T
             reloader=reloads,
             reload_access=ReloadAccess(),
             config=ConfigContext(HOST, "instance", ConfigTable(database, CLOCK.now), reloads.status, reloads),
+            secrets=Secrets(database, None),
         )
     )
 

@@ -33,6 +33,8 @@ from controller.errors import (
     InvalidSplit,
     LeaseHeld,
     RevisionNotFound,
+    SecretNotFound,
+    SecretUnreadable,
     SettingInvalid,
     SplitGenerationConflict,
     SplitNotFound,
@@ -48,7 +50,8 @@ from controller.plugins.contract import PublicFace
 from controller.plugins.registry import load_registry
 from controller.plugins.sources.compose_options import ComposeOptions
 from controller.plugins.sources.image_options import ImageOptions
-from controller.settings import Settings, default_database_url
+from controller.plugins.sources.static_options import StaticOptions
+from controller.settings import Settings, default_database_url, default_sites
 from controller.settings_sources import LoadedSettings, load_settings
 from store.database import Database
 from store.rollout_records import EDGES, RevisionState
@@ -86,11 +89,11 @@ def test_the_documented_default_is_the_default(row: dict[str, str], monkeypatch:
     if name == "host":
         assert load_settings({}, {}).settings.host == socket.gethostname()
         return
-    if name == "database_url":
-        said = []
+    if name in ("database_url", "sites"):
+        said, default = [], default_database_url if name == "database_url" else default_sites
         for user in (0, 1000):
             monkeypatch.setattr(os, "geteuid", lambda user=user: user)
-            said.append(default_database_url().replace("/home/me", "$HOME"))
+            said.append(str(default()).replace("/home/me", "$HOME"))
         assert codes(row["Default"]) == said
         return
     value = Settings.model_fields[name].default
@@ -189,6 +192,17 @@ def test_every_option_of_a_source_has_its_row_and_default(place: str, heading: s
         field = model.model_fields[codes(row["Option"])[0]]
         plain = row["Default"].startswith("none")
         assert plain == (field.default is None or field.is_required())
+        assert plain or codes(row["Default"]) == [f"{field.default}"]
+
+
+def test_every_option_of_the_source_static_has_its_row_and_default() -> None:
+    """S2: the table of its page is its model."""
+    rows = table("docs/sources/static.md", "Options")
+    assert names(rows, "Option") == list(StaticOptions.model_fields)
+    for row in rows:
+        field = StaticOptions.model_fields[codes(row["Option"])[0]]
+        plain = row["Default"].startswith("none")
+        assert plain == (field.default is None)
         assert plain or codes(row["Default"]) == [f"{field.default}"]
 
 
@@ -426,6 +440,8 @@ SAMPLES: dict[type[TallydError], TallydError] = {
     EngineRefused: EngineRefused("web-1", "one", "another"),
     ForeignRevision: ForeignRevision("shop", "r1"),
     GenerationConflict: GenerationConflict(1, 2),
+    SecretNotFound: SecretNotFound("shop", "PW"),
+    SecretUnreadable: SecretUnreadable("shop", "PW", "no key fits"),
     IllegalTransition: IllegalTransition("r1", "archived", "staged", []),
     InvalidSplit: InvalidSplit("shop", 9_999),
     RevisionNotFound: RevisionNotFound("shop", "r1"),

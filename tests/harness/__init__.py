@@ -10,7 +10,7 @@ from tests.harness.components import require
 from tests.harness.compose import SAMPLE_STACK, ComposeStack
 from tests.harness.containers import World
 from tests.harness.engine import PrivateEngine
-from tests.harness.images import BUSYBOX, LABELLED
+from tests.harness.images import BUSYBOX, LABELLED, NGINX
 from tests.harness.offered import Engine, OfferedEngine
 from tests.harness.postgres import PrivatePostgres
 from tests.harness.registry import PrivateRegistry
@@ -19,6 +19,7 @@ from tests.harness.waiting import wait_until
 __all__ = [
     "BUSYBOX",
     "LABELLED",
+    "NGINX",
     "SAMPLE_STACK",
     "ComposeStack",
     "Engine",

@@ -22,6 +22,7 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], str]] = {
     "git": (("git",), "git"),
     "registry": (("docker-registry",), "docker-registry"),
     "nginx": (("nginx",), "nginx-light"),
+    "wrk": (("wrk",), "wrk"),
 }
 
 

@@ -30,9 +30,13 @@ LOG_LINES = 60
 
 
 class PrivateEngine:
-    """One dockerd with its own containerd. Every method may be called in every state."""
+    """One dockerd with its own containerd. Every method may be called in every state.
 
-    def __init__(self) -> None:
+    :param disk_megabytes: gives it a file system of that size for all that it stores; 0: that of its directory.
+    """
+
+    def __init__(self, disk_megabytes: int = 0) -> None:
+        self._disk_megabytes = disk_megabytes
         self._slot: slots.Slot | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._last_log = ""
@@ -173,6 +177,11 @@ class PrivateEngine:
             f"link set {self._slot.name} up",
         ):
             subprocess.run([program_path("ip"), *command.split()], check=True, capture_output=True)
+        self.data_root.mkdir()
+        if self._disk_megabytes:
+            size = f"size={self._disk_megabytes}m"
+            disk = ["mount", "-t", "tmpfs", "-o", size, "tallyd-test", str(self.data_root)]
+            subprocess.run(disk, check=True, capture_output=True)
         (self.directory / "daemon.json").write_text(json.dumps(self._configuration()))
 
     def _configuration(self) -> dict[str, object]:
@@ -183,7 +192,6 @@ class PrivateEngine:
         if _major_version() < 23:
             configuration["deprecated-key-path"] = str(self.directory / "key.json")
         else:
-            self.data_root.mkdir()
             (self.data_root / "engine-id").write_text(str(uuid.uuid4()))
         return configuration
 

@@ -1,4 +1,4 @@
-"""Images made from a statically linked busybox, because no test may need an image registry."""
+"""Images made of programs of this machine, because no test may need an image registry."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from tests.harness.components import program_path, require
 
 BUSYBOX = "busybox:local"
 LABELLED = "labelled:local"
+NGINX = "nginx:local"
 CHANGES: dict[str, list[str]] = {
     BUSYBOX: ['CMD ["sh"]', "ENV PATH=/bin"],
     LABELLED: ['CMD ["sh"]', "ENV PATH=/bin", "LABEL tallyd.workload.id=from-image"],
+    NGINX: ['CMD ["nginx", "-g", "daemon off;"]', "ENV PATH=/usr/sbin"],
 }
 
 
@@ -27,7 +29,8 @@ def import_images(client: APIClient, wanted: Iterable[str]) -> list[str]:
     missing = [image for image in wanted if image not in present]
     for image in missing:
         repository, _, tag = image.partition(":")
-        client.import_image_from_data(_root_file_system(), repository, tag, changes=CHANGES[image])
+        root = _nginx_file_system() if image == NGINX else _root_file_system()
+        client.import_image_from_data(root, repository, tag, changes=CHANGES[image])
     return missing
 
 
@@ -50,6 +53,28 @@ def _root_file_system() -> bytes:
         for applet in applets:
             if applet != "busybox":
                 _add_link(tar, f"bin/{applet}")
+    return archive.getvalue()
+
+
+@functools.cache
+def _nginx_file_system() -> bytes:
+    """The machine's nginx with its libraries and nothing else, as its package would lie in an image."""
+    require("nginx")
+    nginx = program_path("nginx")
+    told = subprocess.run(["ldd", nginx], capture_output=True, check=True, text=True).stdout
+    libraries = {part for part in told.split() if part.startswith("/")}
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for each in sorted(libraries):
+            _add_file(tar, each.lstrip("/"), Path(each).read_bytes(), 0o755)
+        _add_file(tar, "usr/sbin/nginx", Path(nginx).read_bytes(), 0o755)
+        _add_file(tar, "etc/nginx/mime.types", Path("/etc/nginx/mime.types").read_bytes(), 0o644)
+        _add_file(tar, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", 0o644)
+        _add_file(tar, "etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)
+        for name, mode in (("var/lib/nginx", 0o755), ("var/log/nginx", 0o755), ("run", 0o755), ("tmp", 0o1777)):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
+            tar.addfile(entry)
     return archive.getvalue()
 
 

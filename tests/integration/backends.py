@@ -147,9 +147,13 @@ def free_port() -> int:
 
 
 class Load:
-    """Visitors that never pause, each on a thread; every answer is counted, and nothing may go wrong."""
+    """Visitors that never pause, each on a thread; every answer is counted, and nothing may go wrong.
 
-    def __init__(self, port: int, *, kept_alive: int, fresh: int) -> None:
+    :param posts: whether fresh ones post every other time.
+    """
+
+    def __init__(self, port: int, *, kept_alive: int, fresh: int, posts: bool = True) -> None:
+        self._posts = posts
         self.answered: dict[str, int] = {}
         self.trouble: list[str] = []
         self._port = port
@@ -174,7 +178,7 @@ class Load:
     def _run(self, keep: bool) -> None:
         visitor = Visitor(self._port)
         # On a connection that is kept alive a client may not repeat a POST: nobody knows whether it arrived.
-        methods = itertools.cycle(["GET"] if keep else ["GET", "POST"])
+        methods = itertools.cycle(["GET"] if keep or not self._posts else ["GET", "POST"])
         while not self._stopping.is_set():
             try:
                 name = visitor.get(method=next(methods), body=b"x").name

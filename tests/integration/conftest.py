@@ -10,6 +10,7 @@ import pytest
 from tests.harness import World
 from tests.integration.deploys import Deploys
 from tests.integration.stacks import Stack
+from tests.integration.workshop import Workshop, opened_workshop
 
 ENGINES = ("own_engine", "engine")
 
@@ -45,3 +46,10 @@ def stack(world: World, sqlite_url: str, tmp_path: Path) -> Iterator[Stack]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def workshop(world: World, sqlite_url: str, tmp_path: Path) -> Iterator[Workshop]:
+    """Workloads that are declared and deployed by the command line."""
+    with opened_workshop(world, sqlite_url, tmp_path) as made:
+        yield made

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from controller.daemon import CLOCK, open_store
@@ -40,8 +41,8 @@ OPTIONS: Mapping[str, Any] = {"port": 8080, "start_timeout_seconds": 20, "drain_
 class Stored(Equipment):
     """What a controller gives its sources, with the revisions of a test instead of the store's."""
 
-    def __init__(self, deploys: Deploys, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, deploys: Deploys, *given: Any, **hooks: Any) -> None:
+        super().__init__(*given, **hooks)
         object.__setattr__(self, "_deploys", deploys)
 
     def deployment(self, workload: Workload) -> Deployment:
@@ -59,6 +60,7 @@ class Deploys:
         workload_id: str = "shop",
         own: frozenset[str] = frozenset(),
         endpoint: str = "",
+        volume_roots: Sequence[Path] = (),
     ) -> None:
         engine = world.engine
         self.prefix = world.prefix
@@ -76,15 +78,19 @@ class Deploys:
         self.workload = Workload(workload_id, workload_id, WorkloadKind.PROJECT, f"{self.prefix}-{workload_id}")
         apply_workloads(self.database, [self.workload], CLOCK.now())
         self.enforced: list[RuntimeConfig] = []
+        self.elsewhere = ""
         self.revisions: dict[str, Revision] = {}
         self.split: TrafficSplit | None = None
         self.source = ImageSource()
-        self.source.equip(Stored(self, self.prefix, verbs, self.database, HOST, self._route))
+        given = {"volume_roots": volume_roots, "elsewhere": lambda: self.elsewhere}
+        self.source.equip(Stored(self, self.prefix, verbs, self.database, HOST, self._route, **given))
 
     def close(self) -> None:
         """Remove what was made."""
         for each in self.listed():
             self.client.remove_container(each["Id"], force=True, v=True)
+        for name in self.volumes():
+            self.client.remove_volume(name)
         self.verbs.cancel()
         self.client.close()
         self.database.close()
@@ -146,6 +152,13 @@ class Deploys:
     def inspected(self, name: str) -> dict[str, Any]:
         """A container as the engine inspects it, by its name without the prefix."""
         return dict(self.client.inspect_container(f"{self.prefix}-{name}"))
+
+    def volumes(self) -> dict[str, dict[str, str]]:
+        """The labels of each volume whose name begins with the prefix, or that carries our label; by name."""
+        found = self.client.volumes()["Volumes"] or []
+        labels = {each["Name"]: each["Labels"] or {} for each in found}
+        ours = f"{self.prefix}.workload.id"
+        return {name: has for name, has in labels.items() if name.startswith(self.prefix) or ours in has}
 
     def rows(self) -> dict[str, ContainerRow]:
         """The rows of the index."""

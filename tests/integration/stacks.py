@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +46,8 @@ DB: Mapping[str, Any] = {"image": "busybox:local", "command": ["sleep", "86400"]
 class Stored(Equipment):
     """What a controller gives its sources, with the revisions and secrets of a test instead of the store's."""
 
-    def __init__(self, stacks: Stack, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, stacks: Stack, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         object.__setattr__(self, "_stack", stacks)
 
     def deployment(self, workload: Workload) -> Deployment:
@@ -92,9 +91,8 @@ class Stack:
         self.revisions: dict[str, Revision] = {}
         self.split: TrafficSplit | None = None
         self.source = ComposeSource()
-        stopped = threading.Event()
-        given = (self.prefix, self.verbs, self.database, HOST, self._route, stopped, manifests, self._ask)
-        self.source.equip(Stored(self, *given))
+        given = (self.prefix, self.verbs, self.database, HOST, self._route)
+        self.source.equip(Stored(self, *given, manifests=manifests, ask=self._ask))
 
     def close(self) -> None:
         """Remove what was made."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from controller.rollout.followers import Followers
 from controller.rollout.projection import write_runtime_config
 from controller.rollout.routers.agent import InForce, RouterAgent
 from controller.rollout.routers.nginx import NginxOptions
@@ -246,3 +247,37 @@ def test_an_address_that_is_none_is_refused(followed: Followed) -> None:
     assert done.returncode == 2
     assert "is no address" in done.stderr
     assert not (followed.folder / "router").exists()
+
+
+def test_a_router_tells_what_it_has_in_force(followed: Followed) -> None:
+    """D8, T6: when it has taken a split over, and when nobody is served by the one before any more."""
+    told = Followers(followed.path)
+    followed.write(followed.shop("one"))
+    with followed.following():
+        wait_until(lambda: not told.routed_elsewhere(), 20, "it follows")
+        visitor = Visitor(followed.port)
+        slow = threading.Thread(target=visitor.get, args=("/slow",), daemon=True)
+        slow.start()
+        assert followed.backends["one"].holding.wait(10)
+        followed.write(followed.shop("two"))
+        wait_until(lambda: not told.behind(), 20, "it has taken the second one over")
+        assert followed.shows() == "two"
+        assert "still serves requests of the split before" in told.routed_elsewhere()
+        followed.backends["one"].release.set()
+        slow.join(10)
+        visitor.close()
+        wait_until(lambda: not told.routed_elsewhere(), 20, "the request of the split before has ended")
+        followed.path.write_text("{")
+        wait_until(lambda: "has not taken the split over" in told.routed_elsewhere(), 20, "a bad one is not in force")
+    followed.write(followed.shop("one"))
+    assert len(told.behind()) == 1
+
+
+def test_a_router_that_ends_takes_its_note_away(followed: Followed) -> None:
+    """D8: nobody is waited for who is gone by its own will."""
+    told = Followers(followed.path)
+    followed.write(followed.shop("one"))
+    with followed.following() as agent:
+        wait_until(lambda: not told.routed_elsewhere(), 20, "it follows")
+    agent.leave()
+    assert told.routed_elsewhere() == "no router tells what it has in force"

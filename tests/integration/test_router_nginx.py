@@ -514,3 +514,18 @@ def test_stopping_ends_requests_first(site: Site) -> None:
     assert answers == ["a"]
     assert site.router.pid is None
     site.router.stop()
+
+
+def test_a_face_with_a_port_leads_to_that_port(site: Site) -> None:
+    """T4, S1: of the revision that the session is on, whichever face it came by first."""
+    blocks = [site.block("a", 5_000), site.block("b", 5_000)]
+    for each in blocks:
+        each["targets"][0]["ports"] = {"9090": site.backend(f"{each['revision_id']}-admin").port}
+    shop = workload("shop", ["shop.example/", "shop.example/admin"], blocks)
+    shop["faces"][1]["port"] = 9090
+    site.serve(shop)
+    for _ in range(10):
+        first = site.visitor().get()
+        other = site.visitor().get("/admin/x", cookie=first.cookie)
+        assert (other.name, other.cookie, other.json["path"]) == (f"{first.name}-admin", "", "/admin/x")
+    assert site.visitor().get("/admin").name in ("a-admin", "b-admin")

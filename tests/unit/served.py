@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partialmethod
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,6 +31,7 @@ from controller.metrics import Metrics
 from controller.plugins.registry import Registry, load_registry
 from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
+from controller.rollout.secrets import Secrets
 from store.database import Database
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
@@ -102,6 +104,7 @@ class Served:
     client: EngineClient
     times: Times = field(default_factory=Times)
     metrics: Metrics = field(default_factory=Metrics)
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
         self.status = LoopStatus(30.0, lambda: self.times.monotonic)
@@ -132,6 +135,7 @@ class Served:
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
+            secrets=Secrets(self.passes.activation.database, self.key_file),
         )
         return Browser(build_app(context))
 

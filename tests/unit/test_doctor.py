@@ -13,11 +13,15 @@ from filelock import FileLock
 from controller.daemon import CLOCK
 from controller.doctor.examine import examine
 from controller.doctor.findings import Finding
+from controller.rollout.secrets import Secrets
 from controller.settings_sources import load_settings
 from store import hosts
 from store.database import Database
+from store.secrets import put_secret
 from tests.builders import HOST
 from tests.fakes import FakeDocker, Fault
+from tests.keys import key_file
+from tests.rollouts import declare
 
 Findings = dict[str, Finding]
 
@@ -187,3 +191,24 @@ def test_truth_that_is_old(docker: FakeDocker, database: Database, database_path
         connection.execute(hosts.HOSTS.update().values(last_listed_at=CLOCK.now() - timedelta(hours=2)))
     found = examined(docker, database_path)["host"]
     assert (found.status, "stale" in found.remedy) == ("warn", True)
+
+
+def test_secrets_that_cannot_be_read(
+    docker: FakeDocker, database: Database, database_path: Path, tmp_path: Path
+) -> None:
+    """S4, O1: none is fine, without keys all fail, and one that no key fits is named; no value is."""
+    assert examined(docker, database_path)["secrets"].detail == "none stored"
+    declare(database, "shop")
+    keys = key_file(tmp_path)
+    secrets = Secrets(database, keys)
+    secrets.put("shop", "GOOD", "canary-91", CLOCK.now())
+    assert "1 stored; no keys for secrets" in examined(docker, database_path)["secrets"].detail
+    found = examined(docker, database_path, TALLYD_SECRETS_KEY_FILE=str(keys))["secrets"]
+    assert (found.status, found.detail) == ("ok", "1 stored, all can be decrypted")
+    put_secret(database, "shop", "BAD", "damaged", CLOCK.now())
+    found = examined(docker, database_path, TALLYD_SECRETS_KEY_FILE=str(keys))["secrets"]
+    assert (found.status, found.detail) == ("fail", "1 of 2 cannot be decrypted: shop/BAD")
+    keys.chmod(0o644)
+    found = examined(docker, database_path, TALLYD_SECRETS_KEY_FILE=str(keys))["secrets"]
+    assert "open to everybody" in found.detail
+    assert "canary" not in found.detail

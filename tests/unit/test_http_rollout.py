@@ -10,10 +10,11 @@ import pytest
 from httpx import Response
 
 from store.database import Database
-from store.revisions import move_revision
+from store.revisions import create_revision, move_revision
 from store.rollout_records import RevisionState
 from store.splits import get_split, list_splits
-from tests.builders import NOW
+from store.workloads import apply_workloads
+from tests.builders import NOW, workload
 from tests.rollouts import DIGEST, IMAGE_REF, revision, shop
 from tests.unit.served import TOKEN, Browser, Served
 
@@ -219,3 +220,30 @@ def test_no_way_back_to_what_is_not_ready(browser: Browser, database: Database) 
     move_revision(database, "shop", "shop-1", S.DRAINING, NOW)
     answer = roll_back(browser)
     assert (answer.status_code, "'shop-1' is draining" in answer.json()["detail"]) == (409, True)
+
+
+def test_a_promotion_over_http(served: Served) -> None:
+    """S4: 201 for a new revision, 200 for the same again, 409 where there is no chain; for who may write."""
+    database = served.passes.activation.database
+    config = {"image": "shop:1", "env": {"WHERE": "staging"}}
+    own = {"image": "shop:1", "env": {"WHERE": "production"}}
+    apply_workloads(
+        database,
+        [
+            workload("staging", source_kind="image", source_config=config),
+            workload("production", source_kind="image", source_config=own, parent="staging"),
+        ],
+        NOW,
+    )
+    made = create_revision(database, "staging", "shop:1", f"sha256:{'1' * 64}", config, NOW)
+    for state in (RevisionState.STAGED, RevisionState.WARMING, RevisionState.READY):
+        move_revision(database, "staging", made.id, state, NOW)
+    browser, authorised = served.browser(), {"Authorization": f"Bearer {TOKEN}"}
+    path = "/api/v1/workloads/staging/promote"
+    assert browser.post(path, json={"to": "production"}).status_code == 401
+    answer = browser.post(path, json={"to": "production"}, headers=authorised)
+    assert (answer.status_code, answer.json()["id"], answer.json()["config"]) == (201, "production-1", own)
+    assert browser.post(path, json={"to": "production"}, headers=authorised).status_code == 200
+    assert browser.post(path, json={"to": "staging"}, headers=authorised).status_code == 409
+    body = {"to": "production", "revision_id": "staging-9"}
+    assert browser.post(path, json=body, headers=authorised).status_code == 404

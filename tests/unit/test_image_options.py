@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import pytest
@@ -38,6 +39,11 @@ def test_it_is_a_source_and_a_deployer() -> None:
         {"publish_address": "127.0.0.1", "port": 80},
         {"publish_address": "::1", "port": 80, "publish_port": 8080, "strategy": "recreate"},
         {"memory": "1.5g", "cpus": 2},
+        {"env": {"PASSWORD": {"secret": "DB_PASSWORD"}, "EMPTY": "", "PLAIN": "x"}},
+        {"volumes": [{"name": "data", "target": "/data"}]},
+        {"volumes": [{"scope": "absolute", "path": "/srv/shop", "target": "/data", "read_only": True}]},
+        {"volumes": [{"scope": "ephemeral", "target": "/tmp/x"}, {"scope": "project", "target": "/data"}]},
+        {"volumes": [{"scope": "instance", "name": "x", "target": "/data"}]},
     ],
 )
 def test_what_is_taken(options: dict[str, Any]) -> None:
@@ -59,10 +65,28 @@ def test_what_is_taken(options: dict[str, Any]) -> None:
         ({"memory": "lots"}, "'lots' is no size"),
         ({"memory": "1m"}, "less than 6m"),
         ({"env": {"A=B": "x"}}, "env"),
+        ({"env": {"A": 7}}, "env.A: Value error, a value is text: put it in quotes"),
+        ({"env": {"A": {"secret": "-x"}}}, "env.A"),
+        ({"env": {"A": {"secrte": "X"}}}, "allowed is text, or {secret: NAME}"),
+        ({"env": {"A,B": {"secret": "X"}}}, "no comma in its name"),
         ({"healthcheck": {"test": ["true"]}}, "begins with CMD"),
         ({"healthcheck": {"test": "true", "interval": "soon"}}, "'soon' is no duration"),
         ({"volumes": [{"name": "/etc", "target": "/data"}]}, "volumes.0.name"),
         ({"volumes": [{"name": "data", "target": "data"}]}, "volumes.0.target"),
+        ({"volumes": [{"name": "data", "target": "/data/../etc"}]}, "without `..`"),
+        ({"volumes": [{"name": "data", "target": "/"}]}, "not `/` itself"),
+        ({"volumes": [{"scope": "absolute", "target": "/data"}]}, "path belongs to scope absolute"),
+        ({"volumes": [{"scope": "absolute", "path": "srv", "target": "/data"}]}, "volumes.0.path"),
+        ({"volumes": [{"scope": "absolute", "path": "/srv/../etc", "target": "/data"}]}, "without `..`"),
+        ({"volumes": [{"scope": "absolute", "path": "/srv\x00/x", "target": "/data"}]}, "NUL"),
+        ({"volumes": [{"scope": "stage", "path": "/srv", "name": "x", "target": "/data"}]}, "path belongs to scope"),
+        ({"volumes": [{"scope": "instance", "target": "/data"}]}, "a volume of scope instance needs a name"),
+        (
+            {"volumes": [{"scope": "project", "name": "x", "target": "/data"}]},
+            "a volume of scope project has no name",
+        ),
+        ({"volumes": [{"scope": "global", "name": "x", "target": "/data"}]}, "volumes.0.scope"),
+        ({"volumes": [{"name": "a", "target": "/d"}, {"name": "b", "target": "/d/"}]}, "have the same target"),
         ({"networks": ["a", "a"]}, "a network stands twice"),
         ({"labels": {"com.docker.compose.project": "x"}}, "is Compose's own"),
         ({"publish_address": "127.0.0.1"}, "port, which is not given"),
@@ -77,6 +101,31 @@ def test_what_is_refused(options: dict[str, Any], said: str) -> None:
         ImageSource().validate({**LEAST, **options})
     assert said in str(refused.value)
     assert "allowed keys: " in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PASSWORD": {"value": "hunter2", "secret": True}},
+        {"PASSWORD": {"value": "hunter2"}},
+        {"PASSWORD": {"secret": {"value": "hunter2"}}},
+        {"PASSWORD": ["hunter2"]},
+        {"PASSWORD=hunter2": "x"},
+        ["PASSWORD=hunter2"],
+        "PASSWORD=hunter2",
+    ],
+)
+def test_a_value_that_stands_in_the_manifest_is_not_repeated(env: Any) -> None:
+    """S4: a manifest is no place for a secret; what it held there is in no message, and in no cause of one."""
+    with pytest.raises(PluginConfigInvalid) as refused:
+        ImageSource().validate({**LEAST, "env": env})
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_who_marks_a_plain_value_is_taught() -> None:
+    """S4: how a secret is stored instead."""
+    with pytest.raises(PluginConfigInvalid, match=r"env.PASSWORD: .* `tallyd secrets set WORKLOAD NAME`, and write"):
+        ImageSource().validate({**LEAST, "env": {"PASSWORD": {"value": "hunter2", "secret": True}}})
 
 
 def test_every_option_has_a_description() -> None:

@@ -216,3 +216,15 @@ def test_targets_are_published_ports_as_the_index_has_them() -> None:
     assert block["targets"] == [{"address": "10.0.0.1", "port": 8080}]
     (block,) = blocks_of(deployment((revision(port=None), 10_000)), P)
     assert block["targets"] == []
+
+
+def test_targets_say_where_the_ports_of_faces_are_reached() -> None:
+    """D1, S1: at the containers' own addresses every one; published, only the one that is."""
+    faces = [{"host": "a.example"}, {"host": "b.example", "port": 9090}, {"host": "c.example", "port": 80}]
+    row_of_one = row("tallyd-shop-1-1", "r1", extra='{"addresses": {"bridge": "172.17.0.2"}}')
+    own = deployment((revision(), 10_000), rows=(row_of_one,))
+    (block,) = blocks_of(replace(own, workload=replace(SHOP, public_faces=faces)), P)
+    assert block["targets"] == [{"address": "172.17.0.2", "port": 80, "ports": {"80": 80, "9090": 9090}}]
+    fixed = deployment((revision(publish_address="10.0.0.1", publish_port=8080, strategy="recreate"), 10_000))
+    (block,) = blocks_of(replace(fixed, workload=replace(SHOP, public_faces=faces)), P)
+    assert block["targets"] == [{"address": "10.0.0.1", "port": 8080, "ports": {"80": 8080}}]

@@ -121,3 +121,22 @@ def test_auto_is_json_where_nobody_watches(written: Written) -> None:
     configure_logs("info", "auto")
     structlog.get_logger("controller.loop").info("to a file")
     assert written.lines[0]["event"] == "to a file"
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_logged_traceback_shows_no_variables(written: Written, form: str) -> None:
+    """S4, O6: in no form of the log; the console's own way would show those of every frame."""
+    configure_logs("debug", form)
+    canary = "canary-77aa01"
+    try:
+        _fail(canary[::-1])
+    except RuntimeError as error:
+        structlog.get_logger("controller.test").error("it failed", exc_info=error)
+    text = written.text
+    assert "RuntimeError: on purpose" in text
+    assert canary not in text
+
+
+def _fail(backwards: str) -> None:
+    value = backwards[::-1]
+    raise RuntimeError("on purpose" if value else "")

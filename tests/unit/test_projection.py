@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plugins.contract import WorkloadKind
-from controller.rollout.deployer import Deployment, Revision, SplitEntry, TrafficSplit, Workload
+from controller.rollout.deployer import Deployment, Revision, RuntimeConfig, SplitEntry, TrafficSplit, Workload
 from controller.rollout.projection import (
     Targets,
     Written,
@@ -172,3 +172,16 @@ def test_a_broken_file_is_replaced(tmp_path: Path) -> None:
     path.write_text("{")
     assert write_runtime_config(path, projected((deployment(weights={"one": 10_000}), {}))) is Written.WRITTEN
     assert backup_of(path).read_text() == "{"
+
+
+def test_a_face_with_a_port_is_told_where_every_revision_is_reached_at_it() -> None:
+    """T2, S1: else it is left out, and that is told."""
+    shop = deployment(weights={"r": 10_000}, faces=[FACE, {"host": "admin.example", "port": 9090}])
+    target = {"address": "10.0.0.1", "port": 80}
+    for ports, faces in (({"9090": 9090}, 2), ({"80": 80}, 1), ({}, 1)):
+        blocks = [{"revision_id": "r", "weight": 10_000, "targets": [{**target, "ports": ports}], "draining": False}]
+        found = project(HOST, [(shop, RuntimeConfig("shop", blocks))])
+        assert len(found.document["workloads"][0]["faces"]) == faces
+        said = "admin.example/ wants port 9090, at which revision 'r' is not reached"
+        assert found.problems == ({} if faces == 2 else {"shop": [said]})
+    assert found.document["workloads"][0]["faces"] == [{"host": "shop.example", "path": "/api"}]

@@ -38,7 +38,7 @@ def changed(place: str, value: object) -> dict[str, Any]:
 def test_a_good_document_is_taken() -> None:
     """T3: all of it, and nothing is in quarantine."""
     found, quarantined = load_document(json.dumps(GOOD), HOST)
-    assert found.model_dump(mode="json", by_alias=True) == GOOD
+    assert found.model_dump(mode="json", by_alias=True, exclude_unset=True) == GOOD
     assert quarantined == {}
 
 
@@ -237,3 +237,14 @@ def test_a_host_or_path_is_good_or_has_a_reason(text: str) -> None:
     """T3: never an exception, and nothing good has a character of a configuration language."""
     for problem in (host_problem(text), path_problem(text)):
         assert problem or not set(text) & set("\n\r\t\0 ;{}\"'`\\$#")
+
+
+def test_a_face_wants_a_port_at_which_a_revision_is_not_reached() -> None:
+    """T3: refused; with the port it is taken."""
+    good = changed("workloads.0.faces.0.port", 9090)
+    for number in (0, 1):
+        good["workloads"][0]["blocks"][number]["targets"][0]["ports"] = {"9090": 9000 + number}
+    assert load_document(json.dumps(good), HOST)[0].workloads[0].faces[0].port == 9090
+    good["workloads"][0]["blocks"][1]["targets"][0]["ports"] = {"80": 80}
+    with pytest.raises(RuntimeConfigInvalid, match="a face wants port 9090, at which revision 'r2' is not reached"):
+        load_document(json.dumps(good), HOST)

@@ -70,6 +70,7 @@ def test_every_setting_is_a_variable_and_a_file(tmp_path: Path, name: str) -> No
         "api_token": TOKEN,
         "reload_token_previous": TOKEN,
         "manifests_prune": "true",
+        "volume_roots": "/srv:/mnt/data",
     }
     value = samples.get(name, "7")
     path = tmp_path / "value"
@@ -247,3 +248,12 @@ def test_addresses(listen: str, address: tuple[str, int]) -> None:
 def test_a_name_that_begins_like_loopback_is_not() -> None:
     """O4: `127.example.com` is a name in somebody's zone."""
     assert not load(TALLYD_LISTEN="127.example.com:1").settings.on_loopback
+
+
+def test_volume_roots_are_folders() -> None:
+    """S4, O2: in a variable with colons between, in a config a list; `/` is no allow-list."""
+    assert load(TALLYD_VOLUME_ROOTS="/srv:/mnt/data/").settings.volume_roots == (Path("/srv"), Path("/mnt/data"))
+    assert load(TALLYD_VOLUME_ROOTS="").settings.volume_roots == ()
+    for wrong in ("srv", "/", "/srv/../etc", "/srv:relative"):
+        with pytest.raises(SettingInvalid, match=r"TALLYD_VOLUME_ROOTS .* allowed: absolute paths"):
+            load(TALLYD_VOLUME_ROOTS=wrong)

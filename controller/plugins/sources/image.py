@@ -45,6 +45,7 @@ from controller.plugins.sources.image_containers import (
     remove_all,
     stop_all,
 )
+from controller.plugins.sources.image_drain import let_finish
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.image_plan import (
     blocks_of,
@@ -54,7 +55,8 @@ from controller.plugins.sources.image_plan import (
 )
 from controller.plugins.sources.image_ready import Timing
 from controller.plugins.sources.image_reference import credentials_for
-from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell
+from controller.plugins.sources.image_upkeep import behind, outcome_of, serving, unwell
+from controller.plugins.sources.image_volumes import check_paths, remove_of_revision, remove_of_workload
 
 _BUSY_SECONDS = 5.0
 
@@ -113,24 +115,34 @@ class ImageSource:
         return _done(target, changed, checks)
 
     def drain(self, deployment: Deployment, revision_id: str) -> Done:
-        """Leave sessions in flight their time, then stop the containers.
-
-        Nothing here counts connections, so the whole of ``drain_seconds`` passes.
-        """
+        """Leave sessions in flight their time, or as much of it as they take, then stop the containers."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         tools = self._at_hand()
         with self._turn(target), _told(_named(target)):
-            if not any(each.state in RUNNING for each in of_this(tools, target)):
+            running = [each for each in of_this(tools, target) if each.state in RUNNING]
+            if not running:
                 return _done(target, False)
-            if tools.pause(target.options.drain_seconds):
-                raise VerbFailed("the process stops; sessions in flight keep the rest of their time")
-            return _done(target, True, stop_all(tools, of_this(tools, target)))
+            waited = let_finish(tools, running, target.options, self._timing)
+            return _done(target, True, {**waited, **stop_all(tools, of_this(tools, target))})
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Remove the containers and their rows; the image stays, for who goes back to it."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         with self._turn(target), _told(_named(target)):
             return self._archive(target)
+
+    def teardown(self, workload: Workload, *, data: bool) -> Sequence[str]:
+        """Remove its containers, rows and volumes; volumes of scope `named` and `absolute` are nobody's to remove."""
+        tools = self._at_hand()
+        with self._turn_of(workload.id), _told(f"workload {workload.id!r}"):
+            containers = of_workload(tools, workload)
+            stop_all(tools, containers)
+            remove_all(tools, containers)
+            deployment = tools.deployment(workload)
+            for each in deployment.revisions.values() if deployment is not None else ():
+                tools.drop_rows(workload, each)
+            volumes = remove_of_workload(tools, workload, data=data)
+        return [*(f"container {each.name}" for each in containers), *(f"volume {each}" for each in volumes)]
 
     def apply_traffic_split(self, deployment: Deployment) -> Applied:
         """Hand the split to the routers; returns when they follow it."""
@@ -149,7 +161,7 @@ class ImageSource:
     def reconcile(self, request: ReconcileRequest) -> Outcome:
         """Have the revisions that serve up as they were declared, by the verbs; a new declaration is for a deploy."""
         tools, workload = self._at_hand(), request.workload
-        declared = options_of(workload.source_config)
+        options_of(workload.source_config)
         if doing := tools.busy(workload):
             raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
         turn = self._turn_of(workload.id)
@@ -164,7 +176,7 @@ class ImageSource:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
             repaired = self._repaired(workload) if self._due(deployment, ready) else []
             repaired += self._lead_there(workload, ready)
-            drifts = [] if any(options_of(each.config) == declared for each in ready) else ["deploy the declaration"]
+            drifts = behind(tools, workload, ready)
             drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
         except DeployUnderWay as error:
             raise Retry(_BUSY_SECONDS, str(error)) from error
@@ -192,6 +204,9 @@ class ImageSource:
 
     def _stage(self, target: Target) -> Done:
         tools, reference = self._at_hand(), pinned(target.revision)
+        check_paths(tools, target.options.volumes)
+        for name in target.options.secrets.values():
+            tools.reveal(target.workload, name)
         if found := image_at_hand(tools, target.revision):
             return _done(target, False, {"image": f"{found} is here"})
         tools.engine.pull_image(reference, credentials_for(target.options.image, target.options.credentials_file))
@@ -207,7 +222,8 @@ class ImageSource:
         stop_all(tools, containers)
         remove_all(tools, containers)
         tools.drop_rows(target.workload, target.revision)
-        return _done(target, bool(containers), {each.name: "removed" for each in containers})
+        gone = [*(each.name for each in containers), *remove_of_revision(tools, target.workload, target.revision)]
+        return _done(target, bool(gone), dict.fromkeys(gone, "removed"))
 
     def _repair(self, deployment: Deployment, revision: Revision) -> Sequence[str]:
         tools, target = self._at_hand(), Target.of(deployment, revision)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.plugins.contract import (
     ContainerRow,
     ContainerSeen,
+    ContainerSpec,
     Deployment,
     EngineError,
     EngineTools,
@@ -29,6 +30,7 @@ from controller.plugins.sources.image_plan import (
     specs_of,
 )
 from controller.plugins.sources.image_ready import Timing, wait_until_ready
+from controller.plugins.sources.image_volumes import with_volumes
 
 RUNNING = ("running", "paused", "restarting")
 _AT_ONCE = 8
@@ -87,13 +89,15 @@ def bring_up(tools: EngineTools, target: Target, timing: Timing, *, all_or_none:
     With the strategy ``recreate`` those of other revisions are stopped first, and started again where this fails.
 
     :param all_or_none: stop what was brought up where not all of it gets ready.
-    :raises VerbFailed: one could not be started, ended, or does not answer.
+    :raises VerbFailed: one could not be started, ended, or does not answer; or a secret or volume is not to be had.
     :raises EngineError: the engine failed.
     """
     plan = plan_for(tools, target)
+    # Before anything is taken down: without its secrets and volumes nothing would come up.
+    complete = [_complete(tools, target, each) for each in plan.create]
     displaced = _make_room(tools, target)
     try:
-        _carry_out(tools, plan)
+        _carry_out(tools, replace(plan, create=complete))
         there = of_this(tools, target)
         # Before it is waited for: the events of the start find the rows.
         _bind_rows(tools, target, there)
@@ -150,6 +154,12 @@ def _make_room(tools: EngineTools, target: Target) -> list[ContainerSeen]:
     ]
     stop_all(tools, others)
     return others
+
+
+def _complete(tools: EngineTools, target: Target, spec: ContainerSpec) -> ContainerSpec:
+    """A spec with what is only known now; the label with its digest is the one of what was declared."""
+    revealed = {variable: tools.reveal(target.workload, name) for variable, name in spec.secrets.items()}
+    return replace(with_volumes(tools, spec), revealed=revealed)
 
 
 def _carry_out(tools: EngineTools, plan: Plan) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from controller.plugins.contract import EnvValue, SecretRef
+
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -77,14 +79,39 @@ class Healthcheck(BaseModel):
         return self
 
 
+def _path(text: str) -> str:
+    """Absolute, and without a step back: what it says is where it leads, symbolic links aside."""
+    parts = text.split("/")
+    if not text.startswith("/") or ".." in parts or "\x00" in text or not any(parts):
+        raise ValueError(f"{text!r} is no path that may be mounted: absolute, without `..` and NUL, not `/` itself")
+    return text
+
+
+AbsolutePath = Annotated[str, AfterValidator(_path), Field(max_length=4096)]
+Scope = Literal["absolute", "ephemeral", "instance", "stage", "project", "project-named", "named"]
+_NAMELESS = ("absolute", "ephemeral", "project")
+
+
 class Volume(BaseModel):
-    """A named volume."""
+    """A volume. Its scope says what it is shared by, and how long it lives."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: Name
-    target: str = Field(pattern=r"^/", description="absolute path in the container")
+    scope: Scope = Field(default="named", description="what it is shared by, and how long it lives")
+    name: Name | None = Field(default=None, description="for instance, stage, project-named and named")
+    path: AbsolutePath | None = Field(default=None, description="for absolute: a path of the machine")
+    target: AbsolutePath = Field(description="absolute path in the container")
     read_only: bool = False
+
+    @model_validator(mode="after")
+    def _fits_its_scope(self) -> Volume:
+        if (self.path is not None) != (self.scope == "absolute"):
+            raise ValueError("path belongs to scope absolute, and that one needs it")
+        if self.scope in _NAMELESS and self.name is not None:
+            raise ValueError(f"a volume of scope {self.scope} has no name")
+        if self.scope not in _NAMELESS and self.name is None:
+            raise ValueError(f"a volume of scope {self.scope} needs a name")
+        return self
 
 
 class ImageOptions(BaseModel):
@@ -107,13 +134,15 @@ class ImageOptions(BaseModel):
         default=0, ge=0, le=65535, description="the host's port; 0: a free one, another for each container"
     )
     command: list[str] = Field(default=[], description="instead of the image's own")
-    env: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = Field(default={}, description="environment variables")
+    env: dict[Annotated[str, Field(pattern=_VARIABLE)], EnvValue] = Field(
+        default={}, description="environment variables: text, or {secret: NAME}"
+    )
     labels: dict[Annotated[str, Field(min_length=1)], str] = Field(default={}, description="besides our own")
     healthcheck: Healthcheck | None = Field(default=None, description="instead of the image's own")
     cpus: float = Field(default=0, ge=0, le=1024, description="limit in processors; 0: none")
     memory: Annotated[str, AfterValidator(_memory)] | None = Field(default=None, description="limit, such as 256m")
     networks: list[Name] = Field(default=[], description="networks that exist; none: the engine's default")
-    volumes: list[Volume] = Field(default=[], description="named volumes")
+    volumes: list[Volume] = Field(default=[], description="volumes, each with its scope")
     restart: Literal["no", "on-failure", "unless-stopped", "always"] = Field(
         default="unless-stopped", description="what the engine does when a container ends by itself"
     )
@@ -132,9 +161,22 @@ class ImageOptions(BaseModel):
             raise ValueError("publish_port is given without publish_address")
         if self.publish_port and (self.replicas > 1 or self.strategy != "recreate"):
             raise ValueError("one publish_port holds one container: replicas must be 1 and strategy recreate")
-        for each in (*self.labels,):
-            if each.startswith(_FORBIDDEN_LABELS):
-                raise ValueError(f"label {each!r} is Compose's own")
+        if theirs := [each for each in self.labels if each.startswith(_FORBIDDEN_LABELS)]:
+            raise ValueError(f"label {theirs[0]!r} is Compose's own")
         if len(set(self.networks)) < len(self.networks):
             raise ValueError("a network stands twice")
+        if len({each.target.rstrip("/") for each in self.volumes}) < len(self.volumes):
+            raise ValueError("two volumes have the same target")
+        if any("," in each for each in self.secrets):
+            raise ValueError("a variable that holds a secret has no comma in its name")
         return self
+
+    @property
+    def plain_env(self) -> dict[str, str]:
+        """The variables whose values stand in the manifest."""
+        return {name: each for name, each in self.env.items() if isinstance(each, str)}
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The names of the secrets, by variable."""
+        return {name: each.secret for name, each in self.env.items() if isinstance(each, SecretRef)}

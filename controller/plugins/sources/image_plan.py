@@ -15,14 +15,16 @@ from controller.plugins.contract import (
     HealthSpec,
     Revision,
     RevisionState,
-    VolumeSpec,
     Workload,
     parse_config,
+    parse_faces,
 )
 from controller.plugins.sources.image_options import ImageOptions, bytes_of, seconds_of
 from controller.plugins.sources.image_reference import repository_of
+from controller.plugins.sources.image_volumes import volume_spec
 
 _STARTABLE = ("created", "exited")
+_SAME_PORT = range(65_536)
 _BEYOND_STARTING = ("dead", "removing")
 
 
@@ -46,6 +48,11 @@ class Labels:
     def role(self) -> str:
         """Sequence number of the revision, and number of the container."""
         return f"{self.prefix}.role"
+
+    @property
+    def secret_variables(self) -> str:
+        """Which of its variables hold secrets, with commas between."""
+        return f"{self.prefix}.secret-variables"
 
     @property
     def spec(self) -> str:
@@ -90,17 +97,20 @@ def specs_of(
             names.revision: revision.id,
             names.role: role_of(revision, number),
         }
+        if options.secrets:
+            ours[names.secret_variables] = ",".join(sorted(options.secrets))
         bare = ContainerSpec(
             name=f"{base_name(workload, revision, prefix)}-{number}",
             image=image,
             labels={**options.labels, **ours},
-            environment=dict(options.env),
+            environment=options.plain_env,
+            secrets=options.secrets,
             command=tuple(options.command),
             health=_health(options),
             nano_cpus=round(options.cpus * 1_000_000_000),
             memory_bytes=bytes_of(options.memory) if options.memory else 0,
             networks=tuple(options.networks),
-            volumes=tuple(VolumeSpec(each.name, each.target, each.read_only) for each in options.volumes),
+            volumes=tuple(volume_spec(each, workload, revision, number, prefix) for each in options.volumes),
             port=options.port,
             publish_address=options.publish_address,
             publish_port=options.publish_port,
@@ -219,12 +229,24 @@ def targets_of(deployment: Deployment, revision: Revision, prefix: str) -> list[
     rows = [there[each] for each in names if each in there]
     if options.publish_address is None:
         addresses = (_own_address(each, options.networks) for each in rows)
-        return [{"address": each, "port": options.port} for each in addresses if each]
+        others = _others(deployment, _SAME_PORT)
+        return [{"address": each, "port": options.port, **others} for each in addresses if each]
     address = _reachable(options.publish_address)
     if options.publish_port:
-        return [{"address": address, "port": options.publish_port}]
+        others = _others(deployment, {options.port: options.publish_port})
+        return [{"address": address, "port": options.publish_port, **others}]
     public = (_public_port(each, options.port) for each in rows)
-    return [{"address": address, "port": each} for each in public if each]
+    return [
+        {"address": address, "port": each, **_others(deployment, {options.port: each})} for each in public if each
+    ]
+
+
+def _others(deployment: Deployment, reached_at: Mapping[int, int] | range) -> dict[str, Any]:
+    """Where the ports are reached that faces ask for; nothing where none does, and no port that is not reached."""
+    faces, _ = parse_faces(deployment.workload.public_faces)
+    wanted = sorted({each.port for each in faces if each.port is not None})
+    ports = {str(each): reached_at[each] for each in wanted if each in reached_at}
+    return {"ports": ports} if wanted else {}
 
 
 def _reachable(address: str) -> str:

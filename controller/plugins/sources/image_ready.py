@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from controller.plugins.contract import ContainerSeen, EngineTools, VerbFailed
 from controller.plugins.sources.image_options import ImageOptions
 
-POLL_SECONDS = 0.1
+FIRST_POLL_SECONDS = 0.02
+LONGEST_POLL_SECONDS = 0.2
 SETTLE_SECONDS = 2.0
 """How long a container must run that has neither a port nor a health check."""
 LOG_LINES = 15
@@ -56,7 +57,7 @@ def wait_until_ready(
     """
     ends = timing.monotonic() + options.start_timeout_seconds
     looks = {name: Look() for name in containers}
-    pending = dict(containers)
+    pending, poll_seconds = dict(containers), FIRST_POLL_SECONDS
     while pending:
         for name, container_id in list(pending.items()):
             seen = tools.engine.inspect_container(container_id)
@@ -68,7 +69,8 @@ def wait_until_ready(
             limit = f"did not get ready within {options.start_timeout_seconds} s"
             raise _failure(tools, looks, pending, limit)
         if pending:
-            timing.pause(POLL_SECONDS)
+            timing.pause(poll_seconds)
+            poll_seconds = min(1.5 * poll_seconds, LONGEST_POLL_SECONDS)
     return {name: look.said for name, look in looks.items()}
 
 

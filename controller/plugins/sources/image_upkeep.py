@@ -1,10 +1,19 @@
-"""What `reconcile` looks after, and what it says. Pure."""
+"""What `reconcile` looks after, and what it says. Changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from controller.plugins.contract import ContainerSeen, Deployment, Outcome, Result, Revision, RevisionState
+from controller.plugins.contract import (
+    ContainerSeen,
+    Deployment,
+    EngineTools,
+    Outcome,
+    Result,
+    Revision,
+    RevisionState,
+    Workload,
+)
 from controller.plugins.sources.image_plan import of_revision, options_of
 
 _UNDER_WAY = {RevisionState.STAGED, RevisionState.WARMING, RevisionState.DRAINING}
@@ -24,6 +33,23 @@ def unwell(there: Iterable[ContainerSeen], ready: Sequence[Revision], prefix: st
     looked_after = [each for revision in ready for each in of_revision(seen, revision, prefix)]
     stopped = [f"{each.name} is {each.state}" for each in looked_after if each.state != "running"]
     return stopped + [f"{each.name} is unhealthy" for each in looked_after if each.health == "unhealthy"]
+
+
+def behind(tools: EngineTools, workload: Workload, ready: Sequence[Revision]) -> list[str]:
+    """What of the declaration does not serve yet, and which secrets would be missed by a container made anew."""
+    declared = options_of(workload.source_config)
+    serve = [options_of(each.config) for each in ready]
+    used = {name for each in (declared, *serve) for name in each.secrets.values()}
+    if not used:
+        return [] if declared in serve else ["deploy the declaration"]
+    seen = tools.secrets(workload)
+    told = [f"secret {name} is not stored" for name in sorted(used - set(seen))]
+    told += [f"secret {name} cannot be read: {each.trouble}" for name, each in seen.items() if each.trouble]
+    if declared not in serve:
+        return ["deploy the declaration", *told]
+    if tools.declared_digest(workload) not in {each.config_digest for each in ready}:
+        return ["deploy the declaration: a secret of it has another value now", *told]
+    return told
 
 
 def outcome_of(repaired: Sequence[str], drifts: Sequence[str]) -> Outcome:

@@ -6,6 +6,7 @@ force is the router's (T5).
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,14 @@ from controller.declared.durable import replace_file
 from controller.declared.targets import Target
 from controller.declared.watcher import Watcher
 from controller.errors import RouterError, RuntimeConfigInvalid
+from controller.rollout.followers import Follower
 from controller.rollout.routers.document import RouterDocument, empty_document, load_document
 
 CHECK_SECONDS = 5.0
+# A runtime config is written by one rename; there is no second write to wait for.
+DEBOUNCE_SECONDS = 0.02
+ALONE_SECONDS = 0.1
+"""How often it is looked whether the configuration before has ended, as long as it has not."""
 LARGEST_BYTES = 16 * 2**20
 
 log = structlog.get_logger(__name__)
@@ -32,6 +38,10 @@ class Router(Protocol):
     @property
     def pid(self) -> int | None:
         """The process that serves, if it is alive."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no configuration before the one in force serves any request."""
 
     def apply(self, document: RouterDocument, quarantined: Collection[str]) -> bool:
         """Bring it to this document, and start it where it does not run.
@@ -53,12 +63,21 @@ class RouterAgent:
     """Follows the runtime config at ``path`` for ``router``, on the thread that calls :meth:`run`.
 
     :param last_good: where the last runtime config that was put in force is kept, for a start with a bad one.
+    :param follower: tells beside the runtime config what is in force.
     """
 
     def __init__(
-        self, path: Path, host: str, router: Router, last_good: Path, *, check_seconds: float = CHECK_SECONDS
+        self,
+        path: Path,
+        host: str,
+        router: Router,
+        last_good: Path,
+        *,
+        follower: Follower | None = None,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
         self._path = path.absolute()
+        self._follower = follower or Follower(self._path, f"{socket.gethostname()}:{last_good.absolute().parent}")
         self._host = host
         self._router = router
         self._last_good = last_good
@@ -66,6 +85,9 @@ class RouterAgent:
         # Whether to end. A signal handler runs inside whatever its thread does and may take no lock; this takes none.
         self._told: SimpleQueue[bool] = SimpleQueue()
         self._in_force: InForce | None = None
+        self._text: str | None = None
+        self._said: tuple[str | None, bool] | None = None
+        self._mute = False
 
     @property
     def in_force(self) -> InForce | None:
@@ -77,13 +99,14 @@ class RouterAgent:
 
         :raises WatchFailed: its folder cannot be watched (W1).
         """
-        watcher = Watcher([Target(self._path)], lambda: self._told.put(False))
+        watcher = Watcher([Target(self._path)], lambda: self._told.put(False), debounce_seconds=DEBOUNCE_SECONDS)
         self._follow()
         watcher.start()
         try:
             while True not in (told := self._wait()):
                 if told or self._is_amiss(watcher):
                     self._follow()
+                self._say()
         finally:
             watcher.stop()
 
@@ -91,10 +114,15 @@ class RouterAgent:
         """End :meth:`run`, from any thread or a signal handler; the router goes on serving."""
         self._told.put(True)
 
+    @property
+    def _settled(self) -> bool:
+        """Whether all was said that there is to say, until something changes."""
+        return self._said is None or self._said[1] or (self._in_force is not None and bool(self._in_force.trouble))
+
     def _wait(self) -> set[bool]:
         """All that was told by now; nothing, when nothing was for the time of a check."""
         try:
-            told = {self._told.get(timeout=self._check_seconds)}
+            told = {self._told.get(timeout=self._check_seconds if self._settled else ALONE_SECONDS)}
         except Empty:
             return set()
         while not self._told.empty():
@@ -115,6 +143,8 @@ class RouterAgent:
             self._keep(str(error))
             return
         before, self._in_force = self._in_force, InForce(document, quarantined)
+        self._text = text
+        self._say()
         self._remember(text)
         self._tell(before, self._in_force, changed=changed)
 
@@ -156,6 +186,27 @@ class RouterAgent:
             return load_document(self._last_good.read_text(encoding="utf-8"), self._host)
         except (OSError, UnicodeDecodeError, RuntimeConfigInvalid):
             return empty_document(self._host), {}
+
+    def leave(self) -> None:
+        """Say that nobody is served any more; to be called when the router has ended."""
+        try:
+            self._follower.leave()
+        except OSError as error:
+            log.warning("the note for the controller could not be removed", reason=str(error))
+
+    def _say(self) -> None:
+        """Tell the controller what is in force. One that cannot be told waits longer, and nothing else."""
+        said = (self._text, self._router.alone)
+        if self._in_force is None or self._in_force.trouble or said == self._said:
+            return
+        try:
+            self._follower.tell(self._text, alone=said[1])
+            self._mute = False
+        except OSError as error:
+            if not self._mute:
+                log.warning("the controller cannot be told what is in force", reason=str(error))
+            self._mute = True
+        self._said = said
 
     def _remember(self, text: str | None) -> None:
         try:

@@ -45,6 +45,7 @@ def _address(text: str) -> str:
 
 # In comments and cookies. Revisions are compared without regard to case, since nginx's map does so.
 Name = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:@-]{0,199}\z")]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Counter64 = Annotated[int, Field(ge=0, le=_LARGEST_COUNTER)]
 
 
@@ -56,14 +57,19 @@ class Target(_Strict):
     """Where a container of a revision answers. An address, never a name: nginx would not start while DNS is away."""
 
     address: Annotated[str, AfterValidator(_address)]
-    port: int = Field(ge=1, le=65535)
+    port: Port
+    ports: Mapping[str, Port] = Field(default={}, description="where other ports are reached that faces ask for")
 
 
 class Face(_Strict):
-    """A host and a path prefix, normal: lower case, without a slash at the end (the root is ``/``)."""
+    """A host and a path prefix, normal: lower case, without a slash at the end (the root is ``/``).
+
+    With a ``port`` it leads to that port of the containers.
+    """
 
     host: Annotated[str, AfterValidator(_host)]
     path: Annotated[str, AfterValidator(_path)]
+    port: Port | None = None
 
 
 class Block(_Strict):
@@ -141,9 +147,28 @@ def _problems(document: RouterDocument, host: str) -> Iterator[str]:
     for workload in document.workloads:
         for name in _twice(each.revision_id.lower() for each in workload.blocks):
             yield f"workload {workload.id!r}: revision {name!r} stands twice"
+        yield from (f"workload {workload.id!r}: {each}" for each in _unreached(workload))
         total = sum(each.weight for each in workload.blocks)
         if total != BASIS_POINTS:
             yield f"workload {workload.id!r}: weights sum up to {total}, not to {BASIS_POINTS}"
+
+
+def _unreached(workload: RoutedWorkload) -> Iterator[str]:
+    for port in ports_of(workload):
+        for block in workload.blocks:
+            if any(str(port) not in each.ports for each in block.targets):
+                yield f"a face wants port {port}, at which revision {block.revision_id!r} is not reached"
+
+
+def ports_of(workload: RoutedWorkload) -> Sequence[int]:
+    """The ports that faces ask for besides the one that each target has."""
+    return sorted({each.port for each in workload.faces if each.port is not None})
+
+
+def address_of(target: Target, port: int | None) -> str:
+    """Where a target answers, as part of a URL; ``port`` is a face's."""
+    host = f"[{target.address}]" if ":" in target.address else target.address
+    return f"{host}:{target.port if port is None else target.ports[str(port)]}"
 
 
 def _missing(workload: RoutedWorkload) -> str:

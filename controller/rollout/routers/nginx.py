@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from controller.rollout.faces import normal_path
-from controller.rollout.routers.document import Block, Face, RoutedWorkload, RouterDocument
+from controller.rollout.routers.document import (
+    Block,
+    Face,
+    RoutedWorkload,
+    RouterDocument,
+    address_of,
+    ports_of,
+)
 from controller.rollout.routers.routing import cookie_name, cookie_value, routable, shares, short_name
 
 BRAND_PATH = "/tallyd-brand"
@@ -138,7 +145,8 @@ def _split(workload: RoutedWorkload, options: NginxOptions) -> Iterator[str]:
         f"stickiness epoch {workload.stickiness_epoch}."
     )
     for block in there:
-        yield from _upstream(workload, block)
+        for port in (None, *ports_of(workload)):
+            yield from _upstream(workload, block, port)
     parts = [(each.weight, _upstream_name(workload, each.block)) for each in shares(workload)]
     yield from _block(f"split_clients {_quoted(options.hash_key)} $new_{short}", _buckets(parts))
     values = {_upstream_name(workload, each): cookie_value(workload, each) for each in there}
@@ -162,15 +170,11 @@ def _buckets(parts: Sequence[tuple[int, str]]) -> list[str]:
     return [*inner, f"* {parts[-1][1]};"]
 
 
-def _upstream(workload: RoutedWorkload, block: Block) -> Iterator[str]:
+def _upstream(workload: RoutedWorkload, block: Block, port: int | None) -> Iterator[str]:
     notes = [f"weight {block.weight}", *(["draining"] if block.draining else [])]
-    servers = [
-        f"server {f'[{each.address}]' if ':' in each.address else each.address}:{each.port} "
-        "max_fails=2 fail_timeout=2s;"
-        for each in block.targets
-    ]
+    servers = [f"server {address_of(each, port)} max_fails=2 fail_timeout=2s;" for each in block.targets]
     yield from _block(
-        f"upstream {_upstream_name(workload, block)}",
+        f"upstream {_upstream_name(workload, block)}{_suffix(port)}",
         [
             f"# Revision {_comment(block.revision_id)}, {', '.join(notes)}.",
             *servers,
@@ -184,6 +188,11 @@ def _upstream_name(workload: RoutedWorkload, block: Block) -> str:
     return f"{short_name(workload.id)}.{short_name(block.revision_id)}"
 
 
+def _suffix(port: int | None) -> str:
+    """What is added to an upstream's name for another port of the same containers."""
+    return "" if port is None else f".p{port}"
+
+
 def _servers(document: RouterDocument, quarantined: Collection[str], options: NginxOptions) -> Iterator[str]:
     yield from _block(
         "server",
@@ -195,24 +204,24 @@ def _servers(document: RouterDocument, quarantined: Collection[str], options: Ng
     for host, group in groupby(faces, key=lambda each: each[0].host):
         locations: list[str] = []
         of_host: Mapping[str, tuple[Face, RoutedWorkload]] = {face.path: (face, each) for face, each in group}
-        for path, (_, workload) in sorted(of_host.items(), key=lambda each: (-len(each[0]), each[0])):
-            locations += _location(path, workload, quarantined=workload.id in quarantined)
+        for _, (face, workload) in sorted(of_host.items(), key=lambda each: (-len(each[0]), each[0])):
+            locations += _location(face, workload, quarantined=workload.id in quarantined)
         if "/" not in of_host:
             locations.append("location / { return 404; }")
         yield ""
         yield from _block("server", [f"listen {options.listen};", f"server_name {_quoted(host)};", *locations])
 
 
-def _location(path: str, workload: RoutedWorkload, *, quarantined: bool) -> Iterator[str]:
+def _location(face: Face, workload: RoutedWorkload, *, quarantined: bool) -> Iterator[str]:
     """On segment boundaries: the path itself, and what is below it."""
-    short, prefix = short_name(workload.id), normal_path(path)
+    short, prefix = short_name(workload.id), normal_path(face.path)
     if quarantined:
         inside = ["return 503;"]
     else:
         inside = [
             f"if ($to_{short} = '') {{ return 503; }}",
             f"add_header Set-Cookie $set_{short};",
-            f"proxy_pass http://$to_{short};",
+            f"proxy_pass http://${{to_{short}}}{_suffix(face.port)};",
         ]
     if prefix:
         yield from _lines(f"location = {_quoted(prefix)}", inside)

@@ -75,6 +75,12 @@ class NginxRouter:
         """The master process, if it is alive."""
         return master_of(self._folder)
 
+    @property
+    def alone(self) -> bool:
+        """Whether no worker of an earlier configuration is still at work."""
+        pid = self.pid
+        return pid is not None and all(map(takes_connections, workers_of(pid)))
+
     def check_program(self) -> None:
         """See that nginx is there, before anything is promised.
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from controller.rollout.faces import normal_path
-from controller.rollout.routers.document import Block, Face, RoutedWorkload, RouterDocument
+from controller.rollout.routers.document import Block, Face, RoutedWorkload, RouterDocument, address_of
 from controller.rollout.routers.routing import cookie_name, routable, shares, short_name
 
 _EXACT_HOST = 1_000_000
@@ -32,10 +32,10 @@ def render_traefik(document: RouterDocument, quarantined: Collection[str]) -> di
             routers[f"{short_name(workload.id)}-{index}"] = {
                 "rule": _rule(face),
                 "priority": _priority(face),
-                "service": short_name(workload.id),
+                "service": f"{short_name(workload.id)}{_suffix(face.port)}",
             }
-        if workload.faces:
-            services |= _services(workload, quarantined=workload.id in quarantined)
+        for port in sorted({each.port for each in workload.faces}, key=lambda each: each or 0):
+            services |= _services(workload, port, quarantined=workload.id in quarantined)
     return {"http": {"routers": routers, "services": services}} if routers else {}
 
 
@@ -53,8 +53,8 @@ def _priority(face: Face) -> int:
     return own + _PER_HOST_CHARACTER * len(face.host) + len(normal_path(face.path)) + 1
 
 
-def _services(workload: RoutedWorkload, *, quarantined: bool) -> Iterator[tuple[str, Any]]:
-    short = short_name(workload.id)
+def _services(workload: RoutedWorkload, port: int | None, *, quarantined: bool) -> Iterator[tuple[str, Any]]:
+    short = f"{short_name(workload.id)}{_suffix(port)}"
     there = [each for each in workload.blocks if routable(each)]
     weights = {each.block.revision_id: each.weight for each in shares(workload)}
     if quarantined or not weights:
@@ -65,27 +65,30 @@ def _services(workload: RoutedWorkload, *, quarantined: bool) -> Iterator[tuple[
         {
             "weighted": {
                 "services": [
-                    {"name": _service_name(workload, each), "weight": weights.get(each.revision_id, 0)}
+                    {"name": _service_name(workload, each, port), "weight": weights.get(each.revision_id, 0)}
                     for each in there
                 ],
-                "sticky": {"cookie": _cookie(workload)},
+                "sticky": {"cookie": _cookie(workload, port)},
             }
         },
     )
     for block in there:
-        servers = [{"url": f"http://{_authority(each.address)}:{each.port}"} for each in block.targets]
-        yield _service_name(workload, block), {"loadBalancer": {"servers": servers, "passHostHeader": True}}
+        servers = [{"url": f"http://{address_of(each, port)}"} for each in block.targets]
+        yield _service_name(workload, block, port), {"loadBalancer": {"servers": servers, "passHostHeader": True}}
 
 
-def _cookie(workload: RoutedWorkload) -> dict[str, Any]:
-    """Traefik chooses the cookie's value itself, so that the epoch is in its name: another one voids all of them."""
-    name = f"{cookie_name(workload.id)}_{workload.stickiness_epoch}"
+def _cookie(workload: RoutedWorkload, port: int | None) -> dict[str, Any]:
+    """Traefik chooses the cookie's value itself, so that the epoch is in its name: another one voids all of them.
+
+    The value names a service, and there is another service for each port.
+    """
+    name = f"{cookie_name(workload.id)}_{workload.stickiness_epoch}{_suffix(port)}"
     return {"name": name, "httpOnly": True, "sameSite": "lax"}
 
 
-def _service_name(workload: RoutedWorkload, block: Block) -> str:
-    return f"{short_name(workload.id)}-{short_name(block.revision_id)}"
+def _service_name(workload: RoutedWorkload, block: Block, port: int | None) -> str:
+    return f"{short_name(workload.id)}-{short_name(block.revision_id)}{_suffix(port)}"
 
 
-def _authority(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+def _suffix(port: int | None) -> str:
+    return "" if port is None else f"-p{port}"

@@ -52,7 +52,7 @@ class Ground:
         migrate(self._database)
         hosts.register(self._database, Host(_HOST))
         self._routed: dict[str, RuntimeConfig] = {}
-        self._workloads: list[str] = []
+        self._marks: list[tuple[str, str]] = []
         self._verbs = EngineVerbs(endpoint, observer=self._called, own=())
         self.look = EngineVerbs(endpoint, own=())
         """The same engine, for the subject's own eyes: not counted, and never broken."""
@@ -60,7 +60,15 @@ class Ground:
     @property
     def tools(self) -> EngineTools:
         """For the deployer's ``equip``."""
-        return Equipment(self.prefix, self._verbs, self._database, _HOST, self._route)
+        return Equipment(
+            self.prefix,
+            self._verbs,
+            self._database,
+            _HOST,
+            self._route,
+            manifests=self.folder,
+            sites=self.folder / "sites",
+        )
 
     def with_rows(self, deployer: Deployer) -> Deployer:
         """The deployer, given the rows of the index as a controller gives them; the kit knows none."""
@@ -70,14 +78,13 @@ class Ground:
         """A workload, stored as declared."""
         made = Workload(name, name, kind, f"{self.prefix}-{name}", source_kind=source_kind)
         apply_workloads(self._database, [made], _DECLARED_AT)
-        self._workloads.append(name)
+        site = kind is WorkloadKind.SITE
+        self._marks.append((self.label("static-site"), made.ref) if site else (self.label("workload.id"), name))
         return made
 
     def containers(self, revision_id: str = "") -> list[ContainerSeen]:
         """All containers of the workloads declared here, or of one revision, by name."""
-        found = [
-            each for name in self._workloads for each in self.look.list_containers({self.label("workload.id"): name})
-        ]
+        found = [each for mark in self._marks for each in self.look.list_containers(dict([mark]))]
         return [each for each in found if not revision_id or each.labels.get(self.label("revision")) == revision_id]
 
     def addresses(self, revision_id: str) -> list[str]:
