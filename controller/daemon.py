@@ -5,7 +5,6 @@ The one place that builds clients, clocks and threads.
 
 from __future__ import annotations
 
-import gc
 import random
 import secrets
 import signal
@@ -20,6 +19,7 @@ import structlog
 
 from controller import __version__
 from controller.activator import Activator, Running, candidate_for, first_activation, instance_id, register_host
+from controller.collector import settle_memory
 from controller.declared.config import locate_config
 from controller.declared.declaration import Declaration
 from controller.declared.reload_status import ReloadStatus
@@ -47,6 +47,7 @@ from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
 from controller.rollout.secrets import Secrets
 from controller.settings import Settings
+from controller.triggering import Ground, Triggering
 from store.database import Database, open_database
 from store.revisions import count_revisions
 from store.schema import migrate
@@ -58,7 +59,6 @@ log = structlog.get_logger(__name__)
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
 _SPARE_SECONDS = 30.0
-_OBJECTS_OF_A_PASS = 50_000
 
 
 def open_store(settings: Settings) -> Database:
@@ -70,17 +70,6 @@ def open_store(settings: Settings) -> Database:
     if migrate(database):
         log.info("store migrated", url=database.display_url)
     return database
-
-
-def settle_memory() -> None:
-    """Once everything is imported and built: none of it is ever garbage, so Python's collector need not look there.
-
-    A whole collection over all modules takes as long as a tick, and falls into one of every few. A pass that finds
-    every row changed makes tens of thousands of objects and drops them; there is nothing to find among them either.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_OF_A_PASS)
 
 
 class Daemon:
@@ -114,9 +103,8 @@ class Daemon:
         )
         self.database = open_store(settings)
         halt = threading.Event()
-        self.deploys = DeployJobs(
-            Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt), CLOCK.now, halt
-        )
+        rollouts = Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt)
+        self.deploys = DeployJobs(rollouts, CLOCK.now, halt)
         hooks = Hooks(self.metrics.observe_request, halt=halt, environment=environment, ask=self.deploys.ask)
         self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, hooks)
         self._revisions = count_revisions(self.database)
@@ -138,6 +126,8 @@ class Daemon:
         )
         self.activations = Activations(first, CLOCK.monotonic)
         self.reloading = self._build_reloading(environment, flags)
+        ground = Ground(self.registry, self.database, settings.host, environment)
+        self.triggering = Triggering(ground, rollouts, self.metrics, lambda: self.keeper.held, CLOCK)
         self.watch = self._build_watch()
         self._started = False
         self._stopped = threading.Event()
@@ -170,6 +160,7 @@ class Daemon:
             address=self.address,
         )
         self.reloading.boot()
+        self.triggering.start()
         self.watch.start()
         self.loop.start()
         self.keeper.start()
@@ -185,6 +176,7 @@ class Daemon:
         self._notifier.stopping()
         self.deploys.halt()
         self.reloading.stop()
+        self.triggering.stop()
         self.watch.stop()
         self.loop.stop()
         self.deploys.stop()
@@ -245,6 +237,7 @@ class Daemon:
                 ),
                 secrets=Secrets(self.database, self.settings.secrets_key_file),
                 traefik_asks=Asker(self.settings.runtime_config),
+                triggers=self.triggering.dispatcher,
             )
         )
         settle_memory()
@@ -298,6 +291,7 @@ class Daemon:
             self.keeper.committed()
         if not report.targeted:
             self.reloading.backstop(report.config_generation)
+        self.triggering.record(report)
         self.metrics.lease_held.set(self.keeper.held)
         self.status.record(report)
         self._narrator.tell(report)

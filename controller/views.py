@@ -10,6 +10,7 @@ from typing import Any
 from store.records import ContainerRow, Host, Workload
 from store.rollout_records import Revision, SplitEntry, TrafficSplit
 from store.secrets import StoredSecret
+from store.triggers import Binding
 
 
 def host_view(host: Host, now: datetime) -> dict[str, Any]:
@@ -122,6 +123,27 @@ def secret_view(secret: StoredSecret, trouble: str, now: datetime) -> dict[str, 
     }
 
 
+def trigger_view(binding: Binding, now: datetime) -> dict[str, Any]:
+    """A workload's trigger: when it fired last, what came of it, and when it is due next, as far as that is known."""
+    state = binding.state
+    known = [
+        state.not_before,
+        *(_moment(each) for each in (state.next_at, state.owed.again_at if state.owed else "")),
+    ]
+    coming = [each for each in known if each is not None and each > now]
+    return {
+        "workload_id": binding.workload.id,
+        "kind": binding.workload.trigger_kind,
+        "fired_at": _time(state.fired_at),
+        "answer": state.answer,
+        "message": state.message,
+        "owed": state.owed is not None,
+        "failures": state.failures,
+        "next_at": _time(min(coming, default=None)),
+        "updated_at": _time(state.updated_at),
+    }
+
+
 def _entry_views(entries: Iterable[SplitEntry]) -> list[dict[str, Any]]:
     return [{"revision_id": each.revision_id, "weight": each.weight} for each in entries]
 
@@ -132,3 +154,7 @@ def _plugin_view(kind: str, config: Any) -> dict[str, Any] | None:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

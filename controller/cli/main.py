@@ -21,6 +21,7 @@ from controller.cli import (
     run,
     schema,
     secrets,
+    triggers,
     workloads,
 )
 from controller.cli import config as config_commands
@@ -39,6 +40,7 @@ app.add_typer(workloads.app, name="workload")
 app.add_typer(rollout.revisions_app, name="revision")
 app.add_typer(rollout.splits_app, name="split")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(triggers.app, name="trigger")
 app.add_typer(hosts.app, name="host")
 app.add_typer(config_commands.app, name="config")
 for command in (

@@ -183,6 +183,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
         reconciled=tuple(reconciled),
         states=Counter((row.workload_kind, row.state) for row in rows.values()),
         errors=(*rejected, *malformed_faces(workloads)),
+        triggers=tuple((each.id, each.trigger_kind, each.generation) for each in workloads if each.trigger_kind),
     )
 
 

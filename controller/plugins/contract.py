@@ -23,6 +23,7 @@ from controller.errors import (
     EngineError,
     GitFailed,
     InvalidSplit,
+    LookFailed,
     PluginConfigInvalid,
     SecretUnreadable,
     VerbFailed,
@@ -37,6 +38,22 @@ from controller.plugins.tools import (
     GitCommand,
     SecretSeen,
     TearsDown,
+)
+from controller.plugins.trigger import (
+    MANUAL,
+    Described,
+    Found,
+    HookMalformed,
+    HookRefused,
+    HookRequest,
+    Look,
+    Looking,
+    Receiving,
+    Trigger,
+    TriggerEvent,
+    TriggerIntent,
+    TriggerTools,
+    asked_by_hand,
 )
 from controller.rollout.deployer import (
     Applied,
@@ -54,6 +71,7 @@ from store.records import MISSING, Assignment, ContainerRow, Workload, WorkloadK
 from store.rollout_records import RevisionState
 
 __all__ = [
+    "MANUAL",
     "MISSING",
     "ActingEngine",
     "Applied",
@@ -67,21 +85,30 @@ __all__ = [
     "DeployUnderWay",
     "Deployer",
     "Deployment",
+    "Described",
     "Done",
     "EngineError",
     "EngineTools",
     "EnvValue",
     "Equippable",
+    "Found",
     "GitAnswer",
     "GitCommand",
     "GitFailed",
     "HealthSpec",
+    "HookMalformed",
+    "HookRefused",
+    "HookRequest",
     "InvalidSplit",
     "JsonSchema",
+    "Look",
+    "LookFailed",
+    "Looking",
     "Outcome",
     "PluginConfigInvalid",
     "PublicFace",
     "PublishedPort",
+    "Receiving",
     "ReconcileRequest",
     "Result",
     "Retry",
@@ -99,11 +126,13 @@ __all__ = [
     "Trigger",
     "TriggerEvent",
     "TriggerIntent",
+    "TriggerTools",
     "VerbFailed",
     "VolumeRefused",
     "VolumeSpec",
     "Workload",
     "WorkloadKind",
+    "asked_by_hand",
     "parse_config",
     "parse_faces",
     "revision_of",
@@ -187,38 +216,6 @@ class Source(Protocol):
         :raises Retry: to be asked again at a certain time.
         :raises Terminal: to be asked again only after the declaration changed.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerEvent:
-    """Something that happened and may concern a workload."""
-
-    kind: str
-    payload: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerIntent:
-    """That a workload is to be deployed, and why."""
-
-    workload_id: str
-    reason: str
-
-
-@runtime_checkable
-class Trigger(Protocol):
-    """What makes a workload deploy."""
-
-    kind: str
-
-    def validate(self, config: Mapping[str, Any]) -> None:
-        """Check a workload's trigger configuration.
-
-        :raises PluginConfigInvalid: naming the key, the value and what is allowed.
-        """
-
-    def match(self, workload: Workload, event: TriggerEvent) -> TriggerIntent | None:
-        """Whether this event deploys this workload. Pure."""
 
 
 def parse_config(model: type[BaseModel], config: Mapping[str, Any]) -> Any:

@@ -26,7 +26,7 @@ from store.database import Database
 from tests.docs.conftest import CLOCK, HOST, SITE
 from tests.docs.markdown import codes, names, section, table
 from tests.docs.test_docs import OPERATIONS, SAMPLES, _tree
-from tests.unit.served import Reloads, deploys_of
+from tests.unit.served import Reloads, deploys_of, dispatcher_of
 
 API = "docs/api.md"
 TOKEN = "a-token-of-the-tests"
@@ -56,6 +56,7 @@ def _app(database: Database, *, token: str | None = TOKEN, on_loopback: bool = T
             reload_access=ReloadAccess(),
             config=ConfigContext(HOST, "instance", ConfigTable(database, CLOCK.now), reloads.status, reloads),
             secrets=Secrets(database, None),
+            triggers=dispatcher_of(database, load_registry(), CLOCK),
         )
     )
 

@@ -46,7 +46,7 @@ from controller.loop.dispatch import IgnoreReason
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.status import LoopStatus
 from controller.metrics import IndexFigures, Metrics
-from controller.plugins.contract import PublicFace
+from controller.plugins.contract import Described, PublicFace
 from controller.plugins.registry import load_registry
 from controller.plugins.sources.compose_options import ComposeOptions
 from controller.plugins.sources.image_options import ImageOptions
@@ -173,6 +173,10 @@ def test_every_option_of_a_built_in_plugin_is_documented_and_no_other() -> None:
     for kind, source in registry.sources.items():
         if ("source", kind) in built_in:
             assert documented["source", kind] == list(source.config_schema().get("properties", {}))
+    for kind, trigger in registry.triggers.items():
+        if ("trigger", kind) in built_in:
+            assert isinstance(trigger, Described)
+            assert documented["trigger", kind] == list(trigger.config_schema().get("properties", {}))
     summary = table("docs/plugins.md", "Built-in plugins")
     assert {(row["Kind"].split()[0], codes(row["Kind"])[0]) for row in summary} == built_in
 
@@ -225,6 +229,8 @@ def _fed_metrics() -> Metrics:
     metrics.observe_targeted("complete", 0.1)
     metrics.observe_reconcile("report", "in_sync")
     metrics.publish_index(IndexFigures({("site", "running"): 1}, {"unlabelled": 1}, 1, {"ready": 1}), 1.0)
+    metrics.observe_dispatch("registry", "deployed")
+    metrics.observe_look("registry", "new")
     metrics.events.labels("start").inc()
     metrics.config_reloads.labels("ok").inc()
     return metrics

@@ -33,6 +33,7 @@ from controller.plugins.contract import (
     revision_of,
     split_of,
 )
+from controller.plugins.image_reference import credentials_for
 from controller.plugins.sources.image_containers import (
     RUNNING,
     Target,
@@ -54,7 +55,6 @@ from controller.plugins.sources.image_plan import (
     pinned,
 )
 from controller.plugins.sources.image_ready import Timing
-from controller.plugins.sources.image_reference import credentials_for
 from controller.plugins.sources.image_upkeep import behind, outcome_of, serving, unwell
 from controller.plugins.sources.image_volumes import check_paths, remove_of_revision, remove_of_workload
 
