@@ -17,6 +17,7 @@ from controller.doctor.declared import declared_findings
 from controller.doctor.findings import Finding
 from controller.doctor.secrets import secret_findings
 from controller.engine.client import EngineClient
+from controller.engine.compose import Compose
 from controller.engine.endpoint import Endpoint, endpoint_from
 from controller.errors import EngineError, StoreError, TallydError
 from controller.healing.holds import words_of
@@ -45,6 +46,7 @@ def examine(loaded: LoadedSettings, environment: Mapping[str, str], now: Callabl
     yield from declared_findings(settings, environment, now)
     yield from secret_findings(settings)
     yield _plugins()
+    yield _compose()
 
 
 def _engine_findings(
@@ -244,3 +246,11 @@ def _plugins() -> Finding:
         broken = "; ".join(f"{name}: {reason}" for name, reason in registry.broken.items())
         return Finding("plugins", "fail", broken, "mend or uninstall the package that brings it")
     return Finding("plugins", "ok", told)
+
+
+def _compose() -> Finding:
+    try:
+        found = Compose().describe()
+    except EngineError as error:
+        return Finding("compose", "warn", str(error), "workloads of source compose need it; install it anew")
+    return Finding("compose", "ok", found or "not installed; only workloads of source compose need it")

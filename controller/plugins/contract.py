@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from controller.engine.compose import Compose, ComposeDone, ComposeRun
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
 from controller.errors import (
     DeployUnderWay,
@@ -76,6 +77,9 @@ __all__ = [
     "ActingEngine",
     "Applied",
     "Assignment",
+    "Compose",
+    "ComposeDone",
+    "ComposeRun",
     "ContainerRow",
     "ContainerSeen",
     "ContainerSpec",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
 
+from controller.engine.compose import ComposeDone, ComposeRun
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress, VolumeSeen
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from store.records import Workload
@@ -126,6 +127,12 @@ class ActingEngine(Protocol):
     def remove_volume(self, name: str) -> None:
         """Remove a volume with what is in it; one that is gone is removed."""
 
+    def compose(self, run: ComposeRun) -> ComposeDone:
+        """Run Compose against this engine. Ask `is_own` of the project's containers first."""
+
+    def is_own(self, container_id: str) -> bool:
+        """Whether a container is the one that the controller runs in."""
+
 
 @runtime_checkable
 class EngineTools(Protocol):
@@ -156,8 +163,8 @@ class EngineTools(Protocol):
     def bind_row(self, workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> None:
         """Give a container its row, with revision and addresses in the deployer's columns (R9).
 
-        The row of a site is the one that a pass would give it (R10). Where it has one already, that is brought up to
-        date.
+        The row of a site or a stack is the one that a pass would give it (R10). Where it has one already, that is
+        brought up to date.
         """
 
     def drop_rows(self, workload: Workload, revision: Revision) -> None:

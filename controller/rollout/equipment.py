@@ -37,6 +37,7 @@ from store.revisions import declared_digest
 from store.turns import find_turn
 
 _CONNECT_SECONDS = 1.0
+_SERVICE_LABEL, _NUMBER_LABEL = "com.docker.compose.service", "com.docker.compose.container-number"
 
 
 def _always(_workload: Workload, _slot: str, _why: str) -> Permission:
@@ -175,8 +176,14 @@ def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str)
 
 
 def _row_id(workload: Workload, seen: ContainerSeen) -> str:
-    """A site's is the one that a pass gives it (R10): a name of the deployer's own would be a second row."""
-    return f"{workload.id}:site" if workload.kind is WorkloadKind.SITE else f"{workload.id}:{seen.name}"
+    """That of a site or a stack is the one that a pass gives it (R10): a name of our own would be a second row."""
+    if workload.kind is WorkloadKind.SITE:
+        return f"{workload.id}:site"
+    if workload.kind is not WorkloadKind.STACK:
+        return f"{workload.id}:{seen.name}"
+    number = seen.labels.get(_NUMBER_LABEL, "")
+    replica = f":{int(number)}" if number.isdecimal() and int(number) > 1 else ""
+    return f"{workload.id}:{seen.labels.get(_SERVICE_LABEL) or seen.name}{replica}"
 
 
 def _ports(ports: Sequence[PublishedPort]) -> str:
@@ -198,8 +205,9 @@ def router_of(settings: Settings, database: Database, registry: Registry) -> Cal
 class Hooks:
     """What a process hears and says: of each request to the engine, of each line of a pull, and that it stops.
 
-    ``environment`` is what git gets to see of ours. ``doings`` are what a running controller sees of its engine, and
-    ``healed`` hears what was decided about healing.
+    ``environment`` is what git gets to see of ours. ``ask`` has a declaration deployed; returns whether somebody does
+    that. ``doings`` are what a running controller sees of its engine, and ``healed`` hears what was decided about
+    healing.
     """
 
     observer: Observer = unobserved
@@ -208,6 +216,7 @@ class Hooks:
     environment: Mapping[str, str] = field(default_factory=dict)
     doings: Doings = field(default_factory=Doings)
     healed: Callable[[str], None] = lambda _answer: None
+    ask: Callable[[Workload, str], bool] = _nobody_deploys
 
 
 def equip(
@@ -247,6 +256,7 @@ def equip(
         _folder_of(settings.manifests),
         settings.sites / settings.host,
         hooks.environment,
+        hooks.ask,
         halt=hooks.halt,
         elsewhere=elsewhere,
         permit=healer.may_heal,

@@ -16,6 +16,7 @@ import pytest
 import typer
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel
 
 from controller.cli.context import told_errors
 from controller.cli.main import app
@@ -47,6 +48,7 @@ from controller.loop.status import LoopStatus
 from controller.metrics import IndexFigures, Metrics
 from controller.plugins.contract import Described, PublicFace
 from controller.plugins.registry import load_registry
+from controller.plugins.sources.compose_options import ComposeOptions
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.static_options import StaticOptions
 from controller.settings import Settings, default_database_url, default_sites
@@ -179,12 +181,19 @@ def test_every_option_of_a_built_in_plugin_is_documented_and_no_other() -> None:
     assert {(row["Kind"].split()[0], codes(row["Kind"])[0]) for row in summary} == built_in
 
 
-def test_every_option_of_the_source_image_has_its_row_and_default() -> None:
+@pytest.mark.parametrize(
+    ("place", "heading", "model"),
+    [
+        ("docs/plugins.md", "The source `image`", ImageOptions),
+        ("docs/sources/compose.md", "Options", ComposeOptions),
+    ],
+)
+def test_every_option_of_a_source_has_its_row_and_default(place: str, heading: str, model: type[BaseModel]) -> None:
     """S2: the table of its page is its model."""
-    rows = table("docs/plugins.md", "The source `image`")
-    assert names(rows, "Option") == list(ImageOptions.model_fields)
+    rows = table(place, heading)
+    assert names(rows, "Option") == list(model.model_fields)
     for row in rows:
-        field = ImageOptions.model_fields[codes(row["Option"])[0]]
+        field = model.model_fields[codes(row["Option"])[0]]
         plain = row["Default"].startswith("none")
         assert plain == (field.default is None or field.is_required())
         assert plain or codes(row["Default"]) == [f"{field.default}"]
