@@ -124,7 +124,10 @@ def test_a_view_is_a_manifest() -> None:
             one(source={"kind": "reprot"}),
             ["source 'reprot' is not installed; there are: compose, image, report, static", "'report'?"],
         ),
-        (one(trigger={"kind": "cron"}), ["trigger 'cron' is not installed; there are: git, manual, registry, schedule"]),
+        (
+            one(trigger={"kind": "cron"}),
+            ["trigger 'cron' is not installed; there are: git, manual, registry, schedule"],
+        ),
         (one(source={"kind": "report", "config": {"contaners": 1}}), ["contaners", "allowed keys: containers"]),
         (one(source={"kind": "report", "config": {"containers": -1}}), ["containers", "(got -1)"]),
         (one(trigger={"kind": "manual", "config": {"x": 1}}), ["trigger: x", "no keys at all"]),
