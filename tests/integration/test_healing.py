@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import NotFound
 
 from tests.harness import BUSYBOX, World, wait_until
 from tests.integration.console import Console, Controller, Tallyd, settings_of
@@ -54,7 +55,10 @@ class Shop:
     def inspected(self, number: int = 1) -> dict[str, Any]:
         """A container, or nothing."""
         found = self.client.containers(all=True, filters={"name": f"^/{self.name(number)}$"})
-        return dict(self.client.inspect_container(found[0]["Id"])) if found else {}
+        try:
+            return dict(self.client.inspect_container(found[0]["Id"])) if found else {}
+        except NotFound:  # it went in between
+            return {}
 
     def state(self, number: int = 1) -> str:
         """Its state; empty where it is gone."""

@@ -68,7 +68,7 @@ def test_openapi_describes_the_api(served: Served) -> None:
         *("/api/v1/tick", "/api/v1/routers/traefik", "/api/v1/workloads/{workload_id}/deploys/{deploy_id}"),
         *(
             f"/api/v1/workloads/{{workload_id}}/{part}"
-            for part in ("revisions", "split", "split/rollback", "deploys")
+            for part in ("revisions", "split", "split/rollback", "deploys", "secrets", "secrets/{name}", "promote")
         ),
         "/api/v1/workloads/{workload_id}/revisions/{revision_id}",
         *("/api/v1/config", "/api/v1/config/diagnostic", "/api/v1/config/history"),
