@@ -5,7 +5,6 @@ The one place that builds clients, clocks and threads.
 
 from __future__ import annotations
 
-import gc
 import random
 import secrets
 import signal
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import structlog
 
 from controller import __version__
 from controller.activator import Activator, Running, candidate_for, first_activation, instance_id, register_host
+from controller.collector import settle_memory
 from controller.declared.config import locate_config
 from controller.declared.declaration import Declaration
 from controller.declared.reload_status import ReloadStatus
@@ -35,9 +36,10 @@ from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import Loop, LoopHooks, clamp_interval
 from controller.loop.status import LoopStatus
 from controller.loop.tick import Activation, Clock
-from controller.loop.watch import Watch, WatchHooks
+from controller.loop.watch import Watch
 from controller.metrics import Metrics
 from controller.notify import Notifier
+from controller.observing import Observing
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
@@ -47,6 +49,7 @@ from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
 from controller.rollout.secrets import Secrets
 from controller.settings import Settings
+from controller.triggering import Ground, Triggering
 from store.database import Database, open_database
 from store.revisions import count_revisions
 from store.schema import migrate
@@ -58,7 +61,6 @@ log = structlog.get_logger(__name__)
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
 _SPARE_SECONDS = 30.0
-_OBJECTS_OF_A_PASS = 50_000
 
 
 def open_store(settings: Settings) -> Database:
@@ -70,17 +72,6 @@ def open_store(settings: Settings) -> Database:
     if migrate(database):
         log.info("store migrated", url=database.display_url)
     return database
-
-
-def settle_memory() -> None:
-    """Once everything is imported and built: none of it is ever garbage, so Python's collector need not look there.
-
-    A whole collection over all modules takes as long as a tick, and falls into one of every few. A pass that finds
-    every row changed makes tens of thousands of objects and drops them; there is nothing to find among them either.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_OF_A_PASS)
 
 
 class Daemon:
@@ -114,11 +105,11 @@ class Daemon:
         )
         self.database = open_store(settings)
         halt = threading.Event()
-        hooks = Hooks(observer=self.metrics.observe_request, halt=halt, environment=environment)
-        self._verbs = equip(self.registry, settings, self._engine.endpoint, self.database, hooks)
-        self.deploys = DeployJobs(
-            Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt), CLOCK.now, halt
-        )
+        rollouts = Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt)
+        self.deploys = DeployJobs(rollouts, CLOCK.now, halt)
+        hooks = Hooks(self.metrics.observe_request, halt=halt, environment=environment, ask=self.deploys.ask)
+        equipped = partial(equip, self.registry, settings, self._engine.endpoint, self.database)
+        self._observing = Observing(settings, self.database, self.metrics, CLOCK.now, equipped, hooks)
         self._revisions = count_revisions(self.database)
         self._deployers = {kind for kind, each in self.registry.sources.items() if isinstance(each, Deployer)}
         self._http = HttpServer(*settings.address, self._build_app)
@@ -138,7 +129,9 @@ class Daemon:
         )
         self.activations = Activations(first, CLOCK.monotonic)
         self.reloading = self._build_reloading(environment, flags)
-        self.watch = self._build_watch()
+        ground = Ground(self.registry, self.database, settings.host, environment)
+        self.triggering = Triggering(ground, rollouts, self.metrics, lambda: self.keeper.held, CLOCK)
+        self.watch = Watch(self._open_stream, self._observing.hooks(self.loop), random.Random())
         self._started = False
         self._stopped = threading.Event()
         self._ended: SimpleQueue[int] = SimpleQueue()
@@ -170,6 +163,8 @@ class Daemon:
             address=self.address,
         )
         self.reloading.boot()
+        self.triggering.start()
+        self._observing.chronicle.start()
         self.watch.start()
         self.loop.start()
         self.keeper.start()
@@ -185,8 +180,10 @@ class Daemon:
         self._notifier.stopping()
         self.deploys.halt()
         self.reloading.stop()
+        self.triggering.stop()
         self.watch.stop()
         self.loop.stop()
+        self._observing.chronicle.stop()
         self.deploys.stop()
         self._http.stop()
         self.keeper.stop()
@@ -216,6 +213,7 @@ class Daemon:
         from controller.http.app import HttpContext, build_app
         from controller.http.auth import Access
         from controller.http.config import ConfigContext
+        from controller.http.history import HistoryContext
         from controller.http.reload import ReloadAccess
 
         token = self.settings.api_token
@@ -243,8 +241,12 @@ class Daemon:
                     status=self.reloading.status,
                     worker=self.reloading.worker,
                 ),
+                history=HistoryContext(
+                    self.settings.host, self.database, CLOCK.now, self._stopped.is_set, self._observing.host_holds
+                ),
                 secrets=Secrets(self.database, self.settings.secrets_key_file),
                 traefik_asks=Asker(self.settings.runtime_config),
+                triggers=self.triggering.dispatcher,
             )
         )
         settle_memory()
@@ -261,7 +263,7 @@ class Daemon:
 
     def _cancel(self) -> None:
         self._engine.cancel()
-        self._verbs.cancel()
+        self._observing.verbs.cancel()
         self.activations.current().converger.stop()
 
     def _count_revisions(self) -> None:
@@ -269,15 +271,6 @@ class Daemon:
             self._revisions = count_revisions(self.database)
         except StoreError as error:
             log.debug("revisions are not counted", reason=str(error))
-
-    def _build_watch(self) -> Watch:
-        hooks = WatchHooks(
-            connected=self.metrics.event_stream_connected.set,
-            received=lambda action: self.metrics.events.labels(action).inc(),
-            touched=self.loop.touch,
-            resync=self.loop.request,
-        )
-        return Watch(self._open_stream, hooks, random.Random())
 
     def _build_reloading(self, environment: Mapping[str, str], flags: Mapping[str, Any] | None) -> Reloading:
         given = self.settings.model_dump(exclude_unset=True) if flags is None else flags
@@ -298,10 +291,12 @@ class Daemon:
             self.keeper.committed()
         if not report.targeted:
             self.reloading.backstop(report.config_generation)
+        self.triggering.record(report)
         self.metrics.lease_held.set(self.keeper.held)
         self.status.record(report)
         self._narrator.tell(report)
         self._notifier.tell(report)
+        self._observing.chronicle.record(report)
         if any(each.source_kind in self._deployers for each in report.reconciled):
             self._count_revisions()
         publish_metrics(report, self.metrics, self._revisions)

@@ -22,6 +22,8 @@
     ├── PluginError                  a plugin, or what it said, is unusable
     │   ├── PluginUnknown            no plugin of this kind is installed
     │   └── PluginConfigInvalid      the plugin refuses its configuration
+    ├── LookFailed                   what a trigger looks at cannot be asked
+    ├── StandingBy                   another controller leads this host; this one dispatches nothing
     ├── WatchFailed                  a folder cannot be watched
     ├── GitFailed                    git is not installed, or cannot work on the working tree
     ├── RouterError                  a router cannot be told, or not do it
@@ -42,6 +44,7 @@
         ├── NotFound ── RevisionNotFound, SplitNotFound, SecretNotFound
         ├── LockTimeout              somebody else holds a lock for too long
         └── Conflict ── WorkloadConflict, GenerationConflict, IllegalTransition, RevisionConflict
+            ├── TriggerSuperseded    somebody else dispatched the workload's trigger
             ├── DeployUnderWay       somebody else deploys the workload
             └── SplitConflict ── SplitGenerationConflict
 
@@ -75,6 +78,7 @@ from store.errors import (
     StoreUnavailable,
     StoreUrlInvalid,
     TallydError,
+    TriggerSuperseded,
     TurnLost,
     WorkloadConflict,
 )
@@ -104,6 +108,7 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "LockTimeout",
+    "LookFailed",
     "ManifestInvalid",
     "NotFound",
     "OwnContainer",
@@ -127,10 +132,12 @@ __all__ = [
     "SplitConflict",
     "SplitGenerationConflict",
     "SplitNotFound",
+    "StandingBy",
     "StoreError",
     "StoreUnavailable",
     "StoreUrlInvalid",
     "TallydError",
+    "TriggerSuperseded",
     "TurnLost",
     "UsageError",
     "VerbFailed",
@@ -271,6 +278,14 @@ class LeaderUnreachable(TallydError):
 
 class PluginError(TallydError):
     """A plugin, or what was said to it, cannot be used."""
+
+
+class LookFailed(TallydError):
+    """What a trigger looks at, such as a registry, cannot be asked, or answers nothing of use. Asked again later."""
+
+
+class StandingBy(TallydError):
+    """This controller does not lead its host, so it dispatches no trigger. Ask the one that leads."""
 
 
 class PluginUnknown(PluginError):

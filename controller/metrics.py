@@ -99,6 +99,12 @@ class Metrics:
         self._reconciles = self._counter(
             "plugin_reconciles", "Reconcile calls that ended or ran out of time.", "kind", "result"
         )
+        self._dispatches = self._counter(
+            "trigger_dispatches", "Answers of workloads to events that were offered to them.", "kind", "result"
+        )
+        self._looks = self._counter("trigger_looks", "Looks of triggers, such as at a registry.", "kind", "result")
+        self.healings = self._counter("healings", "What sources were answered that asked to heal.", "result")
+        self._holds = Gauge("tallyd_holds", "Holds in force, by scope.", ("scope",), registry=self.registry)
         self.config_generation = self._gauge("config_generation", "Generation of the controller config; 0: defaults.")
         self.config_reloads = self._counter("config_reloads", "Reloads of the controller config.", "result")
         build = Info("tallyd_build", "Version of tallyd and of Python.", registry=self.registry)
@@ -123,6 +129,24 @@ class Metrics:
     def observe_reconcile(self, kind: str, result: str) -> None:
         """One plugin call that ended."""
         self._reconciles.labels(kind, result).inc()
+
+    def observe_dispatch(self, kind: str, result: str) -> None:
+        """One answer of a workload to an event."""
+        self._dispatches.labels(kind, result).inc()
+
+    def observe_look(self, kind: str, result: str) -> None:
+        """One look of a trigger."""
+        self._looks.labels(kind, result).inc()
+
+    def healed(self, answer: str) -> None:
+        """A source asked whether it may heal."""
+        self.healings.labels(answer).inc()
+
+    def publish_holds(self, scopes: Iterable[str]) -> None:
+        """The scope of each hold that is in force."""
+        given = list(scopes)
+        for scope in ("host", "workload", "slot"):
+            self._holds.labels(scope).set(given.count(scope))
 
     def publish_index(self, figures: IndexFigures, listed_at_timestamp: float) -> None:
         """What the last complete pass left in the index."""

@@ -140,6 +140,34 @@ class Settings(BaseModel):
     plugin_deadline_seconds: Seconds = Field(
         default=20.0, gt=0, le=3600, description="Seconds until a plugin call is given up and backed off."
     )
+    healing_attempts: int = Field(
+        default=5, ge=0, le=1000, description="How often one container is healed within the window; 0: never."
+    )
+    healing_window_seconds: Seconds = Field(
+        default=600.0, ge=1, le=86_400, description="Seconds of the window that these attempts are counted in."
+    )
+    healing_backoff_seconds: Seconds = Field(
+        default=10.0,
+        ge=0,
+        le=3600,
+        description="Seconds between the first attempt and the second; doubles with each, up to 300.",
+    )
+    hold_seconds: Seconds = Field(
+        default=3600.0,
+        ge=1,
+        le=31_536_000,
+        description="Seconds that a container which somebody stopped by hand is left alone.",
+    )
+    history_days: Seconds = Field(default=30.0, gt=0, le=36_500, description="Days that history is kept.")
+    history_rows: int = Field(
+        default=200_000, ge=100, le=100_000_000, description="Events of history that are kept at most."
+    )
+    history_log_lines: int = Field(
+        default=5,
+        ge=0,
+        le=50,
+        description="Last log lines of a container that died, kept in history; they may hold secrets; 0: none.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log level."
     )

@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from store.healing_records import Budget, Hold
+from store.history_records import Event
 from store.records import ContainerRow, Host, Workload
 from store.rollout_records import Revision, SplitEntry, TrafficSplit
 from store.secrets import StoredSecret
+from store.triggers import Binding
 
 
 def host_view(host: Host, now: datetime) -> dict[str, Any]:
@@ -109,6 +112,51 @@ def split_view(split: TrafficSplit) -> dict[str, Any]:
     }
 
 
+def event_view(event: Event) -> dict[str, Any]:
+    """One event of history."""
+    return {
+        "id": event.id,
+        "at": _time(event.at),
+        "host": event.host,
+        "workload_id": event.workload_id,
+        "subject": event.subject,
+        "kind": event.kind,
+        "reason": event.reason,
+        "message": event.message,
+        "actor": event.actor,
+        "tick": event.tick,
+        "details": dict(event.details),
+    }
+
+
+def hold_view(hold: Hold) -> dict[str, Any]:
+    """One hold."""
+    return {
+        "host": hold.host,
+        "workload_id": hold.workload_id,
+        "slot": hold.slot,
+        "scope": hold.scope,
+        "author": hold.author,
+        "reason": hold.reason,
+        "created_at": _time(hold.created_at),
+        "expires_at": _time(hold.expires_at),
+    }
+
+
+def budget_view(budget: Budget) -> dict[str, Any]:
+    """What was spent on one slot."""
+    return {
+        "host": budget.host,
+        "slot": budget.slot,
+        "attempts": budget.attempts,
+        "failures": budget.failures,
+        "window_began_at": _time(budget.window_began_at),
+        "not_before": _time(budget.not_before),
+        "last_attempt_at": _time(budget.last_attempt_at),
+        "last_answer": budget.reason,
+    }
+
+
 def secret_view(secret: StoredSecret, trouble: str, now: datetime) -> dict[str, Any]:
     """One secret, without its value (S4). ``trouble`` is why it cannot be decrypted; empty where it can."""
     return {
@@ -122,6 +170,27 @@ def secret_view(secret: StoredSecret, trouble: str, now: datetime) -> dict[str, 
     }
 
 
+def trigger_view(binding: Binding, now: datetime) -> dict[str, Any]:
+    """A workload's trigger: when it fired last, what came of it, and when it is due next, as far as that is known."""
+    state = binding.state
+    known = [
+        state.not_before,
+        *(_moment(each) for each in (state.next_at, state.owed.again_at if state.owed else "")),
+    ]
+    coming = [each for each in known if each is not None and each > now]
+    return {
+        "workload_id": binding.workload.id,
+        "kind": binding.workload.trigger_kind,
+        "fired_at": _time(state.fired_at),
+        "answer": state.answer,
+        "message": state.message,
+        "owed": state.owed is not None,
+        "failures": state.failures,
+        "next_at": _time(min(coming, default=None)),
+        "updated_at": _time(state.updated_at),
+    }
+
+
 def _entry_views(entries: Iterable[SplitEntry]) -> list[dict[str, Any]]:
     return [{"revision_id": each.revision_id, "weight": each.weight} for each in entries]
 
@@ -132,3 +201,7 @@ def _plugin_view(kind: str, config: Any) -> dict[str, Any] | None:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -82,6 +82,14 @@ class Conflict(StoreError):
     """The change does not fit what is stored: a duplicate, or a row that is in use."""
 
 
+class TriggerSuperseded(Conflict):
+    """Somebody else dispatched this workload's trigger since its state was read; nothing was written."""
+
+    def __init__(self, workload_id: str) -> None:
+        super().__init__(f"workload {workload_id!r}: its trigger was dispatched by somebody else meanwhile")
+        self.workload_id = workload_id
+
+
 class WorkloadConflict(Conflict):
     """The workload was changed by somebody else since it was read (HTTP 412)."""
 

@@ -29,6 +29,8 @@ from sqlalchemy import (
 
 from store.database import Database
 from store.errors import Conflict, EngineRefused, LeaseLost, NotFound, PassSuperseded
+from store.history import write_events
+from store.history_records import Event
 from store.leases import FENCE, Lease, fence_of, store_clock
 from store.records import (
     MISSING,
@@ -130,12 +132,20 @@ def _read_rows(
     return Snapshot(host, pass_number, engine_id, rows, {}, config_generation or 0, read)
 
 
-def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: Listed, lease: Lease) -> Applied:
+def apply_tick(
+    database: Database,
+    snapshot: Snapshot,
+    change: Change,
+    listed: Listed,
+    lease: Lease,
+    tell: Callable[[Collection[str]], Sequence[Event]] = lambda _rejected: (),
+) -> Applied:
     """Write one pass: the host's fence and freshness, what changed, the sweep, last-seen. One transaction.
 
     A row whose container was rebound by a deployer since the snapshot is left alone; the next pass sees it. The
     fence also prolongs the lease.
 
+    :param tell: ids of the rows that the store refused → what history is told of the others.
     :raises PassSuperseded: another pass was committed since the snapshot was read; nothing is written.
     :raises LeaseLost: another controller leads the host now; nothing is written (R22).
     :raises EngineRefused: the host is bound to another engine; nothing is written (R18).
@@ -151,6 +161,7 @@ def apply_tick(database: Database, snapshot: Snapshot, change: Change, listed: L
         _sweep(connection, snapshot.host, change.missing)
         if listed.completely:
             _touch(connection, snapshot.host, change.unseen, listed.at)
+        write_events(connection, tell(writer.rejected))
     return Applied(rejected=writer.rejected)
 
 

@@ -8,8 +8,11 @@ from controller.cli.context import Output, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import age, emit, show, table_of
 from controller.daemon import CLOCK
+from controller.healing.holds import OPERATOR
 from controller.views import host_view
 from store import hosts
+from store.history import append_events
+from store.history_records import Event, EventKind
 
 app = typer.Typer(no_args_is_help=True, help="The hosts of the store, and which engine each is bound to.")
 
@@ -48,5 +51,8 @@ def accept(context: typer.Context) -> None:
     called = invocation(context)
     with told_errors(), called.store() as database, called.engine() as engine:
         engine_id = engine.engine_id()
-        before = hosts.accept_engine(database, called.settings().host, engine_id)
+        host = called.settings().host
+        before = hosts.accept_engine(database, host, engine_id)
+        told = f"bound to engine {engine_id}; it was {before or 'none'}"
+        append_events(database, [Event(CLOCK.now(), EventKind.HOST, host, "", host, "accepted", told, OPERATOR)])
     typer.echo(f"host {called.settings().host}: engine {before or 'none'} → {engine_id}")

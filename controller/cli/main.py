@@ -13,6 +13,8 @@ from controller.cli import (
     conformance,
     deploy,
     doctor,
+    history,
+    holds,
     hosts,
     index,
     probe,
@@ -21,6 +23,7 @@ from controller.cli import (
     run,
     schema,
     secrets,
+    triggers,
     workloads,
 )
 from controller.cli import config as config_commands
@@ -39,6 +42,7 @@ app.add_typer(workloads.app, name="workload")
 app.add_typer(rollout.revisions_app, name="revision")
 app.add_typer(rollout.splits_app, name="split")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(triggers.app, name="trigger")
 app.add_typer(hosts.app, name="host")
 app.add_typer(config_commands.app, name="config")
 for command in (
@@ -51,6 +55,11 @@ for command in (
     doctor.doctor,
     doctor.migrate,
     deploy.deploy,
+    history.events,
+    history.why,
+    holds.hold,
+    holds.release,
+    holds.holds,
     chains.promote,
     chains.teardown,
     deploy.rollback,

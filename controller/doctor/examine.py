@@ -17,13 +17,16 @@ from controller.doctor.declared import declared_findings
 from controller.doctor.findings import Finding
 from controller.doctor.secrets import secret_findings
 from controller.engine.client import EngineClient
+from controller.engine.compose import Compose
 from controller.engine.endpoint import Endpoint, endpoint_from
 from controller.errors import EngineError, StoreError, TallydError
+from controller.healing.holds import words_of
 from controller.labels import LabelNames
 from controller.plugins.registry import load_registry
 from controller.settings_sources import LoadedSettings
 from store import hosts
 from store.database import Database, open_database
+from store.healing import list_holds
 from store.schema import current_revision, head_revision
 
 OLDEST_API = (1, 40)
@@ -43,6 +46,7 @@ def examine(loaded: LoadedSettings, environment: Mapping[str, str], now: Callabl
     yield from declared_findings(settings, environment, now)
     yield from secret_findings(settings)
     yield _plugins()
+    yield _compose()
 
 
 def _engine_findings(
@@ -145,8 +149,21 @@ def _store_findings(url: str, host: str, now: Callable[[], datetime]) -> Iterato
             return
         yield _schema(database)
         yield _freshness(database, host, now)
+        yield _holds(database, host, now)
     finally:
         database.close()
+
+
+def _holds(database: Database, host: str, now: Callable[[], datetime]) -> Finding:
+    try:
+        held = list_holds(database, host=host, now=now())
+    except StoreError as error:
+        return Finding("holds", "warn", f"cannot be read: {error}", "see the store checks")
+    if whole := [words_of(each) for each in held if each.scope == "host"]:
+        return Finding("holds", "warn", "; ".join(whole), f"look, then: tallyd release --host {host}")
+    if held:
+        return Finding("holds", "ok", f"{len(held)} workload(s) or container(s) are left alone: tallyd holds")
+    return Finding("holds", "ok", "nothing is left alone")
 
 
 def _file_system(path: Path) -> Finding:
@@ -229,3 +246,11 @@ def _plugins() -> Finding:
         broken = "; ".join(f"{name}: {reason}" for name, reason in registry.broken.items())
         return Finding("plugins", "fail", broken, "mend or uninstall the package that brings it")
     return Finding("plugins", "ok", told)
+
+
+def _compose() -> Finding:
+    try:
+        found = Compose().describe()
+    except EngineError as error:
+        return Finding("compose", "warn", str(error), "workloads of source compose need it; install it anew")
+    return Finding("compose", "ok", found or "not installed; only workloads of source compose need it")

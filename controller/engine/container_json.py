@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
 from controller.labels import SECRET_VARIABLES
 
 _NANOSECONDS = 1_000_000_000
+_TIME = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z$")
 _TELLING = 4
 """A line of a secret that is shorter than this tells nothing, and stands in every other text too."""
 
@@ -111,7 +114,18 @@ def seen_of(said: Mapping[str, Any]) -> ContainerSeen:
         memory_bytes=int(host.get("Memory") or 0),
         nano_cpus=int(host.get("NanoCpus") or 0),
         stop_grace_seconds=int(config.get("StopTimeout") or 10),
+        restart_policy=str(_part(host, "RestartPolicy").get("Name") or "no"),
+        error=str(state.get("Error") or ""),
+        finished_at=_moment(state.get("FinishedAt")),
     )
+
+
+def _moment(said: object) -> datetime | None:
+    """A time of the engine's, which tells nanoseconds; ``None`` where there was none yet, which is its year 1."""
+    found = _TIME.match(str(said or ""))
+    if found is None or found[1].startswith("0001-"):
+        return None
+    return datetime.fromisoformat(f"{found[1]}.{(found[2] or '').ljust(6, '0')[:6]}+00:00")
 
 
 def _part(said: Mapping[str, Any], key: str) -> Mapping[str, Any]:

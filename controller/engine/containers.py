@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Literal
 
 Progress = Callable[[str], None]
@@ -108,6 +109,7 @@ class ContainerSeen:
     """One container as the engine inspects it. ``health`` is empty where it has no health check.
 
     ``addresses`` maps the name of each network to the container's address there, empty while it does not run.
+    ``error`` is why the engine could not start it; ``finished_at`` is by the engine's clock.
     """
 
     id: str
@@ -125,3 +127,6 @@ class ContainerSeen:
     memory_bytes: int = 0
     nano_cpus: int = 0
     stop_grace_seconds: int = 10
+    restart_policy: str = "no"
+    error: str = ""
+    finished_at: datetime | None = None

@@ -13,15 +13,20 @@ from docker.tls import TLSConfig
 from controller.errors import SettingInvalid
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
+_TLS_VARIABLES = ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 _ALLOWED = "unix:///path/to/socket, tcp://host:port or http(s)://host:port"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The engine's address. ``client_options`` are keyword arguments of docker-py's low-level client."""
+    """The engine's address. ``client_options`` are keyword arguments of docker-py's low-level client.
+
+    ``variables`` lead a command of Docker's to the same engine.
+    """
 
     url: str
     client_options: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def socket_path(self) -> Path | None:
@@ -42,9 +47,12 @@ def endpoint_from(environment: Mapping[str, str]) -> Endpoint:
     if not separator or not rest or scheme not in ("unix", "http+unix", "tcp", "http", "https"):
         raise SettingInvalid(f"DOCKER_HOST is {url!r}; allowed: {_ALLOWED}")
     tls = _tls(environment)
+    # Docker's own commands know unix:// and tcp:// only.
+    told = f"unix://{rest}" if "unix" in scheme else f"tcp://{rest}"
+    variables = {"DOCKER_HOST": told} | {each: environment[each] for each in _TLS_VARIABLES if environment.get(each)}
     if scheme in ("unix", "http+unix") or tls is None:
-        return Endpoint(url)
-    return Endpoint(url.replace("tcp://", "https://", 1), {"tls": tls})
+        return Endpoint(url, variables=variables)
+    return Endpoint(url.replace("tcp://", "https://", 1), {"tls": tls}, variables)
 
 
 def _tls(environment: Mapping[str, str]) -> TLSConfig | None:

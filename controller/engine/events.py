@@ -23,6 +23,7 @@ from controller.errors import EngineAnswerInvalid, EngineCallCancelled, EngineTi
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 MAX_LINE_BYTES = 4 * 1024 * 1024
+_LONGEST_ATTRIBUTE = 255
 
 # What can change a row. Each run of a health check makes three exec events, which are none of it.
 ACTIONS = (
@@ -44,11 +45,17 @@ ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class EngineEvent:
-    """That something happened to a container. ``at`` is the engine's time, in seconds since the epoch."""
+    """That something happened to a container. ``at`` is the engine's time, in seconds since the epoch.
+
+    ``name``, ``exit_code`` and ``signal`` are what it tells besides; empty where it does not.
+    """
 
     action: str
     container_id: str
     at: float
+    name: str = ""
+    exit_code: str = ""
+    signal: str = ""
 
 
 class EventStream:
@@ -152,4 +159,12 @@ def _event(line: bytes) -> EngineEvent | None:
         at = int(said.get("timeNano") or 0) / 1e9
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EngineAnswerInvalid(f"events: unreadable: {line[:120]!r}") from error
-    return EngineEvent(action, actor, at) if isinstance(actor, str) and actor else None
+    if not isinstance(actor, str) or not actor:
+        return None
+    told = said["Actor"].get("Attributes")
+    name, exit_code, signal = (_attribute(told, key) for key in ("name", "exitCode", "signal"))
+    return EngineEvent(action, actor, at, name, exit_code, signal)
+
+
+def _attribute(told: object, key: str) -> str:
+    return str(told.get(key, ""))[:_LONGEST_ATTRIBUTE] if isinstance(told, dict) else ""

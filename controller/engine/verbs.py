@@ -5,13 +5,15 @@ No verb ever acts on the container that the controller runs in. Each may be repe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from controller.engine.client import DEFAULT_TIMEOUT_SECONDS, Observer
+from controller.engine.compose import Compose, ComposeDone, ComposeRun
 from controller.engine.connections import count_connections
 from controller.engine.container_json import blotted, secret_values_of, seen_of, wanted_json
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress, VolumeSeen
@@ -20,7 +22,7 @@ from controller.engine.exchange import Exchange, Request, decoded
 from controller.engine.images import Credentials, Images
 from controller.engine.own import is_one_of, own_ids
 from controller.engine.volumes import Volumes
-from controller.errors import EngineConflict, EngineError, EngineNotFound, OwnContainer
+from controller.errors import EngineActionFailed, EngineConflict, EngineError, EngineNotFound, OwnContainer
 
 _FRAME_HEADER = 8
 _LONGEST_LINE = 500
@@ -40,6 +42,7 @@ class EngineVerbs:
 
     :param pulled: hears of every pull whose caller does not listen itself.
     :param own: ids of the container that the controller runs in, whole or shortened; found out where not given.
+    :param acting: told of a container before it is stopped or removed, so that its end is known for ours.
     """
 
     def __init__(
@@ -50,12 +53,16 @@ class EngineVerbs:
         observer: Observer = unobserved,
         pulled: Progress = unheard,
         own: Collection[str] | None = None,
+        acting: Callable[[str], None] = lambda _container_id: None,
     ) -> None:
+        self._acting = acting
         self._exchange = Exchange(endpoint, timeout_seconds, observer)
         self._images = Images(self._exchange)
         self._volumes = Volumes(self._exchange)
         self._pulled = pulled
         self._own = own_ids() if own is None else own
+        self._observer = observer
+        self._compose = Compose({"DOCKER_HOST": endpoint.url, **endpoint.variables})
 
     def find_image(self, reference: str) -> str:
         """See :meth:`Images.find`."""
@@ -110,6 +117,7 @@ class EngineVerbs:
         :raises EngineError: the engine failed.
         """
         self._check_own(container_id)
+        self._acting(container_id)
         path = f"/containers/{quote(container_id, safe='')}/stop"
         try:
             self._exchange.ask(Request("stop", "POST", path, {"t": str(grace_seconds)}), float(grace_seconds))
@@ -123,6 +131,7 @@ class EngineVerbs:
         :raises EngineError: the engine failed.
         """
         self._check_own(container_id)
+        self._acting(container_id)
         path = f"/containers/{quote(container_id, safe='')}"
         try:
             self._exchange.ask(Request("remove", "DELETE", path, {"force": "1", "v": "1"}))
@@ -181,6 +190,26 @@ class EngineVerbs:
         text = blotted(b"".join(_frames(answer)).decode("utf-8", "replace"), values)
         return [line[:_LONGEST_LINE] for line in text.splitlines()[-count:]]
 
+    def compose(self, run: ComposeRun) -> ComposeDone:
+        """See :meth:`Compose.run`. It is up to the caller that the controller's own container is not of the project.
+
+        :raises EngineError: it could not be run to its end.
+        """
+        began, result = time.monotonic(), "ok"
+        try:
+            done = self._compose.run(run)
+            result = "ok" if done.code == 0 else EngineActionFailed.__name__
+            return done
+        except EngineError as error:
+            result = type(error).__name__
+            raise
+        finally:
+            self._observer(f"compose_{run.arguments[0]}", result, time.monotonic() - began)
+
+    def is_own(self, container_id: str) -> bool:
+        """Whether a container, by its whole id, is the one that the controller runs in. Asks nobody."""
+        return is_one_of(container_id, self._own)
+
     def create_volume(self, name: str, labels: Mapping[str, str]) -> Mapping[str, str]:
         """See :meth:`Volumes.create`."""
         return self._volumes.create(name, labels)
@@ -196,6 +225,7 @@ class EngineVerbs:
     def cancel(self) -> None:
         """End the calls in flight and refuse later ones (R3)."""
         self._exchange.cancel()
+        self._compose.cancel()
 
     def _inspected(self, container_id: str) -> dict[str, Any] | None:
         path = f"/containers/{quote(container_id, safe='')}/json"

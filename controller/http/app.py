@@ -26,6 +26,7 @@ from controller.errors import (
     RowRejected,
     SecretsKeyInvalid,
     SplitGenerationConflict,
+    StandingBy,
     StoreUnavailable,
     TallydError,
     UsageError,
@@ -36,10 +37,13 @@ from controller.http.auth import Access
 from controller.http.chains import build_chains
 from controller.http.config import ConfigContext, build_config
 from controller.http.deploys import build_deploys
+from controller.http.history import HistoryContext, build_history
+from controller.http.plugins import build_plugins
 from controller.http.reload import ReloadAccess, Reloader, build_reload
 from controller.http.rollout import build_rollout
 from controller.http.routers import build_routers
 from controller.http.secrets import build_secrets
+from controller.http.triggers import Triggers, build_hooks, build_triggers
 from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.metrics import Metrics
@@ -67,7 +71,9 @@ class HttpContext:
     reloader: Reloader
     reload_access: ReloadAccess
     config: ConfigContext
+    history: HistoryContext
     secrets: Secrets
+    triggers: Triggers
     traefik_asks: Callable[[], None] = lambda: None
 
 
@@ -83,6 +89,7 @@ _STATUS_OF_ERROR: tuple[tuple[type[TallydError], int], ...] = (
     (PluginError, 422),
     (ForeignRevision, 422),
     (StoreUnavailable, 503),
+    (StandingBy, 503),
     (LockTimeout, 503),
     (SecretsKeyInvalid, 503),
     (DeployInterrupted, 503),
@@ -108,9 +115,13 @@ def build_app(context: HttpContext) -> FastAPI:
     app.include_router(build_secrets(context.secrets, context.now, context.access))
     app.include_router(build_rollout(context.database, context.now, context.access, context.deploys.rollouts))
     app.include_router(build_deploys(context.deploys, context.access))
+    app.include_router(build_history(context.history, context.access))
     app.include_router(build_config(context.config, context.access))
     routers = build_routers(context.database, context.host, context.registry, context.access, context.traefik_asks)
     app.include_router(routers)
+    app.include_router(build_triggers(context.database, context.triggers, context.now, context.access))
+    app.include_router(build_plugins(context.registry, context.access))
+    app.router.routes.extend(build_hooks(context.triggers))
     app.router.routes.extend(build_reload(context.reload_access, context.reloader))
     _add_probes(app, context)
     return app
@@ -148,6 +159,7 @@ def _add_probes(app: FastAPI, context: HttpContext) -> None:
             "ready": not why,
             "reasons": why,
             "last_listed_at": listed_at.isoformat() if listed_at else None,
+            "holds": context.history.host_holds(),
         }
         return JSONResponse(body, 503 if why else 200)
 

@@ -1,4 +1,4 @@
-"""Asking the controller that leads this host: for a pass, for a deploy, or what became of reloads."""
+"""Asking the controller that leads this host: for a pass, a deploy, a trigger, or what became of reloads."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-from controller.errors import LeaderUnreachable, StoreError
+from controller.errors import LeaderUnreachable, NotFound, StoreError
 from store.leases import Leader
 
 PASS_SECONDS = 120.0
+FIRE_SECONDS = 110.0
 DEPLOY_SECONDS = 30.0
 STATUS_SECONDS = 3.0
 
@@ -36,6 +37,29 @@ def ask_for_pass(leader: Leader) -> dict[str, Any]:
             f"this host is led by a controller at {leader.address}, which cannot be asked from here ({error}); "
             f"its lease runs out in {max(0.0, leader.seconds_left):.0f} s unless it lives"
         ) from error
+
+
+def ask_to_fire(leader: Leader, workload_id: str, reason: str) -> dict[str, Any]:
+    """Have the leader fire a workload's trigger by hand; returns the answer, or that the deploy goes on.
+
+    :raises LeaderUnreachable: it does not answer.
+    :raises NotFound: it knows no such workload, or not with a trigger.
+    :raises StoreError: it answered that it could not.
+    """
+    headers = {"Authorization": f"Bearer {leader.control_token}", "Content-Type": "application/json"}
+    url = f"{leader.address}/api/v1/workloads/{quote(workload_id, safe='')}/trigger?wait_seconds={FIRE_SECONDS:g}"
+    request = Request(url, json.dumps({"reason": reason}).encode(), headers, method="POST")
+    try:
+        with urlopen(request, timeout=PASS_SECONDS) as answer:
+            told: dict[str, Any] = json.load(answer)
+            return told
+    except HTTPError as error:
+        said = _detail_of(error)
+        if error.code == 404:
+            raise NotFound(said) from error
+        raise StoreError(f"the controller at {leader.address} fired nothing: {said}") from error
+    except (URLError, OSError, ValueError) as error:
+        raise LeaderUnreachable(f"the controller at {leader.address} cannot be asked from here ({error})") from error
 
 
 def ask_for_deploy(leader: Leader, workload_id: str, body: Mapping[str, Any]) -> dict[str, Any]:

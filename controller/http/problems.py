@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 _MEANINGS: Mapping[int, str] = {
     201: "Created; the body is that of 200",
+    202: "It is under way and goes on; the body is that of 200",
     400: "The body is no UTF-8",
     401: "No bearer token, or the wrong one",
     403: "No token is configured",

@@ -32,7 +32,8 @@ class TickReport:
     """One pass. ``phases`` are seconds by phase.
 
     ``states`` counts rows by (workload kind, state) afterwards; of a targeted pass it is the difference.
-    ``config_generation`` is what the store holds of the config that its controllers share; 0: nothing.
+    ``config_generation`` is what the store holds of the config that its controllers share; 0: nothing. ``triggers``
+    are the workloads with a trigger: id, kind of the trigger, generation.
     """
 
     host: str
@@ -51,6 +52,7 @@ class TickReport:
     errors: tuple[str, ...] = ()
     targeted: bool = False
     config_generation: int = 0
+    triggers: tuple[tuple[str, str, int], ...] = ()
 
     @property
     def complete(self) -> bool:

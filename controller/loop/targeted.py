@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from controller.errors import EngineRefused, TallydError
 from controller.loop.compare import compare
@@ -19,6 +20,7 @@ from controller.loop.dispatch import Claim, catalog_of, dispatch, match
 from controller.loop.observe import Observation, observe
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.tick import Activation, Clock, Phases, bound_by, failed_report, rows_after
+from controller.loop.transitions import transitions_of
 from store.index import apply_tick, read_bound, read_claimed, read_workload_rows
 from store.records import Change, Listed, Snapshot, Workload
 from store.workloads import Refs
@@ -61,7 +63,8 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, container_ids: C
     if not change.empty:
         with phases.timed("write"):
             listed = Listed(seen.engine_id, seen.listed_at, completely=False)
-            apply_tick(activation.database, seen.snapshot, change, listed, lease)
+            tell = partial(transitions_of, change, seen.snapshot, seen.listed_at)
+            apply_tick(activation.database, seen.snapshot, change, listed, lease, tell)
     activation.memory.note_rivals(dispatched.ignored)
     after = rows_after(seen.snapshot, change, {})
     activation.memory.bound = {**(activation.memory.bound or {}), **bound_by(after)}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from controller.engine.client import Listing
@@ -31,6 +32,7 @@ from controller.loop.dispatch import Dispatched
 from controller.loop.memory import Memory
 from controller.loop.observe import Observation
 from controller.loop.report import TickOutcome, TickReport
+from controller.loop.transitions import transitions_of
 from store.database import Database
 from store.index import apply_tick, read_snapshot
 from store.leases import Lease
@@ -159,7 +161,8 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
     seen = preview(activation, clock, phases)
     with phases.timed("write"):
         listed = Listed(seen.listing.engine_id, seen.listed_at)
-        applied = apply_tick(activation.database, seen.snapshot, seen.change, listed, lease)
+        tell = partial(transitions_of, seen.change, seen.snapshot, seen.listed_at)
+        applied = apply_tick(activation.database, seen.snapshot, seen.change, listed, lease, tell)
     rows = rows_after(seen.snapshot, seen.change, applied.rejected)
     activation.memory.bound = bound_by(rows)
     activation.memory.rivals = {}
@@ -183,6 +186,7 @@ def _pass(activation: Activation, clock: Clock, phases: Phases, began_at: dateti
         reconciled=tuple(reconciled),
         states=Counter((row.workload_kind, row.state) for row in rows.values()),
         errors=(*rejected, *malformed_faces(workloads)),
+        triggers=tuple((each.id, each.trigger_kind, each.generation) for each in workloads if each.trigger_kind),
     )
 
 

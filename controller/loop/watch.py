@@ -38,6 +38,8 @@ class Stream(Protocol):
 class WatchHooks:
     """What the watch tells: that it is connected or not, each event, and the container that it concerns.
 
+    ``noticed`` is told before ``touched``, so that whoever is called for the container knows what was asked of it.
+
     ``connected`` is told ``True`` with every new stream, and whether events may have been lost before it.
     """
 
@@ -45,6 +47,7 @@ class WatchHooks:
     received: Callable[[str], None]
     touched: Callable[[str], None]
     resync: Callable[[], None]
+    noticed: Callable[[EngineEvent], None] = lambda _event: None
 
 
 class Watch:
@@ -103,6 +106,7 @@ class Watch:
     def _take(self, event: EngineEvent) -> None:
         self._last_event_at = max(event.at, self._last_event_at or 0.0)
         self._hooks.received(event.action)
+        self._hooks.noticed(event)
         self._hooks.touched(event.container_id)
 
     def _connected(self, *, lossless: bool) -> None:

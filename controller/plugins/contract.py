@@ -16,12 +16,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from controller.engine.compose import Compose, ComposeDone, ComposeRun
 from controller.engine.containers import ContainerSeen, ContainerSpec, HealthSpec, PublishedPort, VolumeSpec
 from controller.errors import (
     DeployUnderWay,
     EngineError,
     GitFailed,
     InvalidSplit,
+    LookFailed,
     PluginConfigInvalid,
     SecretUnreadable,
     VerbFailed,
@@ -34,8 +36,25 @@ from controller.plugins.tools import (
     Equippable,
     GitAnswer,
     GitCommand,
+    Permission,
     SecretSeen,
     TearsDown,
+)
+from controller.plugins.trigger import (
+    MANUAL,
+    Described,
+    Found,
+    HookMalformed,
+    HookRefused,
+    HookRequest,
+    Look,
+    Looking,
+    Receiving,
+    Trigger,
+    TriggerEvent,
+    TriggerIntent,
+    TriggerTools,
+    asked_by_hand,
 )
 from controller.rollout.deployer import (
     Applied,
@@ -53,31 +72,45 @@ from store.records import MISSING, Assignment, ContainerRow, Workload, WorkloadK
 from store.rollout_records import RevisionState
 
 __all__ = [
+    "MANUAL",
     "MISSING",
     "ActingEngine",
     "Applied",
     "Assignment",
+    "Compose",
+    "ComposeDone",
+    "ComposeRun",
     "ContainerRow",
     "ContainerSeen",
     "ContainerSpec",
     "DeployUnderWay",
     "Deployer",
     "Deployment",
+    "Described",
     "Done",
     "EngineError",
     "EngineTools",
     "EnvValue",
     "Equippable",
+    "Found",
     "GitAnswer",
     "GitCommand",
     "GitFailed",
     "HealthSpec",
+    "HookMalformed",
+    "HookRefused",
+    "HookRequest",
     "InvalidSplit",
     "JsonSchema",
+    "Look",
+    "LookFailed",
+    "Looking",
     "Outcome",
+    "Permission",
     "PluginConfigInvalid",
     "PublicFace",
     "PublishedPort",
+    "Receiving",
     "ReconcileRequest",
     "Result",
     "Retry",
@@ -95,11 +128,13 @@ __all__ = [
     "Trigger",
     "TriggerEvent",
     "TriggerIntent",
+    "TriggerTools",
     "VerbFailed",
     "VolumeRefused",
     "VolumeSpec",
     "Workload",
     "WorkloadKind",
+    "asked_by_hand",
     "parse_config",
     "parse_faces",
     "revision_of",
@@ -183,38 +218,6 @@ class Source(Protocol):
         :raises Retry: to be asked again at a certain time.
         :raises Terminal: to be asked again only after the declaration changed.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerEvent:
-    """Something that happened and may concern a workload."""
-
-    kind: str
-    payload: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerIntent:
-    """That a workload is to be deployed, and why."""
-
-    workload_id: str
-    reason: str
-
-
-@runtime_checkable
-class Trigger(Protocol):
-    """What makes a workload deploy."""
-
-    kind: str
-
-    def validate(self, config: Mapping[str, Any]) -> None:
-        """Check a workload's trigger configuration.
-
-        :raises PluginConfigInvalid: naming the key, the value and what is allowed.
-        """
-
-    def match(self, workload: Workload, event: TriggerEvent) -> TriggerIntent | None:
-        """Whether this event deploys this workload. Pure."""
 
 
 def parse_config(model: type[BaseModel], config: Mapping[str, Any]) -> Any:

@@ -12,9 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
 
+from controller.engine.compose import ComposeDone, ComposeRun
 from controller.engine.containers import ContainerSeen, ContainerSpec, Progress, VolumeSeen
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from store.records import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether something may be healed now, and why (not), for people."""
+
+    given: bool
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,12 @@ class ActingEngine(Protocol):
     def remove_volume(self, name: str) -> None:
         """Remove a volume with what is in it; one that is gone is removed."""
 
+    def compose(self, run: ComposeRun) -> ComposeDone:
+        """Run Compose against this engine. Ask `is_own` of the project's containers first."""
+
+    def is_own(self, container_id: str) -> bool:
+        """Whether a container is the one that the controller runs in."""
+
 
 @runtime_checkable
 class EngineTools(Protocol):
@@ -148,8 +163,8 @@ class EngineTools(Protocol):
     def bind_row(self, workload: Workload, revision: Revision, seen: ContainerSeen, role: str) -> None:
         """Give a container its row, with revision and addresses in the deployer's columns (R9).
 
-        The row of a site is the one that a pass would give it (R10). Where it has one already, that is brought up to
-        date.
+        The row of a site or a stack is the one that a pass would give it (R10). Where it has one already, that is
+        brought up to date.
         """
 
     def drop_rows(self, workload: Workload, revision: Revision) -> None:
@@ -202,6 +217,15 @@ class EngineTools(Protocol):
 
     def routed_elsewhere(self) -> str:
         """Empty when no router sends anybody to where the splits no longer lead; else why that is not certain."""
+
+    def may_heal(self, workload: Workload, slot: str, why: str) -> Permission:
+        """Ask before a container is started or made anew to repair it; deploys need not ask (S5).
+
+        A yes is one attempt of the slot's budget, so ask only for what you then do.
+
+        :param slot: the name of the container.
+        :param why: what is wrong with it; becomes history.
+        """
 
 
 @runtime_checkable

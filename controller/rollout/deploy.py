@@ -58,18 +58,25 @@ def deployer_of(registry: Registry, workload: Workload) -> Deployer:
 
 
 def revision_for(
-    database: Database, deployer: Deployer, workload: Workload, now: Callable[[], datetime]
+    database: Database,
+    deployer: Deployer,
+    workload: Workload,
+    now: Callable[[], datetime],
+    found: tuple[str, str] | None = None,
 ) -> tuple[Revision, bool]:
     """The revision that stands for the declaration now, and whether it had to be made.
 
     The newest one is taken again where it says the same, unless it failed or is archived: so a deploy that was killed
     is resumed by deploying again.
 
+    :param found: reference and digest, where it is known already what an image stands for.
     :raises VerbFailed: the image cannot be resolved.
     """
     assert isinstance(deployer, Resolver)
-    config = deployer.freeze(workload.source_config) if isinstance(deployer, Freezer) else workload.source_config
-    reference, digest = deployer.resolve(config)
+    config = workload.source_config
+    if isinstance(deployer, Freezer):
+        config, found = deployer.freeze(config), None
+    reference, digest = deployer.resolve(config) if found is None else found
     known = list_revisions(database, workload.id)
     newest = known[-1] if known else None
     ended = (RevisionState.FAILED, RevisionState.ARCHIVED)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -17,8 +18,11 @@ from controller.engine.containers import ContainerSeen, Progress, PublishedPort
 from controller.engine.endpoint import Endpoint
 from controller.engine.verbs import EngineVerbs, unheard, unobserved
 from controller.errors import NotFound
+from controller.healing.budget import HealingLimits
+from controller.healing.doings import Doings
+from controller.healing.healer import Healer, HealingRules
 from controller.plugins.registry import Registry, equip_sources
-from controller.plugins.tools import GitCommand, SecretSeen
+from controller.plugins.tools import GitCommand, Permission, SecretSeen
 from controller.rollout.deployer import Deployment, Revision, RuntimeConfig
 from controller.rollout.host_paths import allowed_path
 from controller.rollout.ledger import read_deployment
@@ -33,6 +37,11 @@ from store.revisions import declared_digest
 from store.turns import find_turn
 
 _CONNECT_SECONDS = 1.0
+_SERVICE_LABEL, _NUMBER_LABEL = "com.docker.compose.service", "com.docker.compose.container-number"
+
+
+def _always(_workload: Workload, _slot: str, _why: str) -> Permission:
+    return Permission(True)
 
 
 def _nobody_deploys(_workload: Workload, _reason: str) -> bool:
@@ -54,7 +63,8 @@ class Equipment:
     ``route`` has the routers follow a split; returns whether that changed anything. ``key_file`` has the keys of
     secret values, ``volume_roots`` are the folders whose contents may be mounted. ``environment`` is what git gets to
     see of ours. ``ask`` has a declaration deployed; returns whether somebody does that. ``halt`` is set when the
-    process stops. ``elsewhere`` says why it is not certain that all of them do, or nothing.
+    process stops. ``elsewhere`` says why it is not certain that all of them do, or nothing. ``permit`` knows
+    the budgets of healing.
     """
 
     prefix: str
@@ -70,6 +80,7 @@ class Equipment:
     ask: Callable[[Workload, str], bool] = field(default=_nobody_deploys)
     halt: threading.Event = field(default_factory=threading.Event)
     elsewhere: Callable[[], str] = field(default=_nobody_tells)
+    permit: Callable[[Workload, str, str], Permission] = field(default=_always)
 
     def git(self, folder: Path) -> GitCommand:
         """See `EngineTools`."""
@@ -137,6 +148,10 @@ class Equipment:
         """See `EngineTools`."""
         return self.route(runtime)
 
+    def may_heal(self, workload: Workload, slot: str, why: str) -> Permission:
+        """See `EngineTools`."""
+        return self.permit(workload, slot, why)
+
     def routed_elsewhere(self) -> str:
         """See `EngineTools`."""
         return self.elsewhere()
@@ -161,8 +176,14 @@ def _row(workload: Workload, revision: Revision, seen: ContainerSeen, role: str)
 
 
 def _row_id(workload: Workload, seen: ContainerSeen) -> str:
-    """A site's is the one that a pass gives it (R10): a name of the deployer's own would be a second row."""
-    return f"{workload.id}:site" if workload.kind is WorkloadKind.SITE else f"{workload.id}:{seen.name}"
+    """That of a site or a stack is the one that a pass gives it (R10): a name of our own would be a second row."""
+    if workload.kind is WorkloadKind.SITE:
+        return f"{workload.id}:site"
+    if workload.kind is not WorkloadKind.STACK:
+        return f"{workload.id}:{seen.name}"
+    number = seen.labels.get(_NUMBER_LABEL, "")
+    replica = f":{int(number)}" if number.isdecimal() and int(number) > 1 else ""
+    return f"{workload.id}:{seen.labels.get(_SERVICE_LABEL) or seen.name}{replica}"
 
 
 def _ports(ports: Sequence[PublishedPort]) -> str:
@@ -184,13 +205,18 @@ def router_of(settings: Settings, database: Database, registry: Registry) -> Cal
 class Hooks:
     """What a process hears and says: of each request to the engine, of each line of a pull, and that it stops.
 
-    ``environment`` is what git gets to see of ours.
+    ``environment`` is what git gets to see of ours. ``ask`` has a declaration deployed; returns whether somebody does
+    that. ``doings`` are what a running controller sees of its engine, and ``healed`` hears what was decided about
+    healing.
     """
 
     observer: Observer = unobserved
     pulled: Progress = unheard
     halt: threading.Event = field(default_factory=threading.Event)
     environment: Mapping[str, str] = field(default_factory=dict)
+    doings: Doings = field(default_factory=Doings)
+    healed: Callable[[str], None] = lambda _answer: None
+    ask: Callable[[Workload, str], bool] = _nobody_deploys
 
 
 def equip(
@@ -199,7 +225,20 @@ def equip(
     """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
     hooks = hooks or Hooks()
     verbs = EngineVerbs(
-        endpoint, timeout_seconds=settings.engine_timeout_seconds, observer=hooks.observer, pulled=hooks.pulled
+        endpoint,
+        timeout_seconds=settings.engine_timeout_seconds,
+        observer=hooks.observer,
+        pulled=hooks.pulled,
+        acting=hooks.doings.acting,
+    )
+    healer = Healer(
+        database,
+        settings.host,
+        verbs.inspect_container,
+        lambda: datetime.now(UTC),  # noqa: TID251  # as the loop's clock; a command has no other
+        doings=hooks.doings,
+        rules=rules_of(settings),
+        told=hooks.healed,
     )
     route: Callable[[RuntimeConfig], bool] = _no_router
     elsewhere: Callable[[], str] = _nobody_tells
@@ -217,11 +256,21 @@ def equip(
         _folder_of(settings.manifests),
         settings.sites / settings.host,
         hooks.environment,
+        hooks.ask,
         halt=hooks.halt,
         elsewhere=elsewhere,
+        permit=healer.may_heal,
     )
     equip_sources(registry, given)
     return verbs
+
+
+def rules_of(settings: Settings) -> HealingRules:
+    """The budget of healing, as it was set."""
+    limits = HealingLimits(
+        settings.healing_attempts, settings.healing_window_seconds, settings.healing_backoff_seconds
+    )
+    return HealingRules(limits, settings.hold_seconds)
 
 
 def _folder_of(manifests: Path | None) -> Path | None:

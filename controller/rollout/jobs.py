@@ -18,6 +18,7 @@ from controller.errors import Conflict, DeployInterrupted, NotFound, TallydError
 from controller.rollout.chain import Step
 from controller.rollout.deployer import Revision
 from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
+from store.records import Workload
 
 TURN_SECONDS = 600.0
 """How long a deploy waits for one of another process."""
@@ -99,6 +100,19 @@ class DeployJobs:
             if request.workload_id not in self._threads:
                 self._start(request.workload_id)
         return made
+
+    def ask(self, workload: Workload, reason: str) -> bool:
+        """Have a declaration deployed that a source asks for; nothing is done where a deploy of it goes on or waits.
+
+        :returns: false where nobody does that, because the process stops. Who asks will ask again.
+        """
+        if any(each.state in _OPEN for each in self.of(workload.id)):
+            return True
+        try:
+            self.submit(DeployRequest(workload.id, actor=f"source:{workload.source_kind}", reason=reason))
+        except DeployInterrupted:
+            return False
+        return True
 
     def of(self, workload_id: str) -> list[DeployJob]:
         """The deploys of a workload that are remembered, the oldest first."""

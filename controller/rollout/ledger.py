@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+import structlog
+
 from controller.rollout.deployer import Deployment, Revision, SplitEntry, TrafficSplit
 from store.database import Database
+from store.errors import StoreError
+from store.history import append_events
+from store.history_records import Event, EventKind
 from store.index import list_containers
 from store.revisions import move_revision
 from store.rollout_records import RevisionState
 from store.splits import deployment_of, set_split
 from store.turns import Turn
+
+log = structlog.get_logger(__name__)
 
 
 def read_deployment(database: Database, workload_id: str, host: str) -> Deployment:
@@ -73,6 +80,8 @@ class StoreLedger:
             checks=checks or {},
             turn=self._turn,
         )
+        said = f"revision {revision.sequence} is {wanted}{': ' if detail else ''}{detail}"
+        self._tell(revision.id, str(wanted), said, {"checks": dict(checks or {}), "image": revision.image_ref})
 
     def set_split(self, entries: Sequence[SplitEntry], seen: TrafficSplit | None) -> None:
         """Store a split in place of the one that was seen.
@@ -86,3 +95,22 @@ class StoreLedger:
         set_split(
             self._database, self._workload_id, entries, self._now(), expected_generation=expected, turn=self._turn
         )
+        shares = ", ".join(f"{each.revision_id} {each.weight / 100:g} %" for each in entries)
+        self._tell("", "shift", f"traffic goes to {shares}")
+
+    def _tell(self, subject: str, reason: str, message: str, details: Mapping[str, object] | None = None) -> None:
+        event = Event(
+            self._now(),
+            EventKind.DEPLOY,
+            self._host,
+            self._workload_id,
+            subject,
+            reason,
+            message,
+            "deploy",
+            details=details or {},
+        )
+        try:
+            append_events(self._database, [event])
+        except StoreError as error:
+            log.warning("history has a gap: a step of a deploy", workload=self._workload_id, reason=str(error))

@@ -35,7 +35,8 @@ def always_open(_deployment: Deployment, _revision_id: str) -> Verdict:
 class DeployRequest:
     """What is to be deployed, and how; ``actor`` is who asks, such as ``cli:root``, ``api`` or ``trigger:registry``.
 
-    ``revision_id``: a revision to go back to; ``None`` for what is declared now.
+    ``revision_id``: a revision to go back to; ``None`` for what is declared now. ``found``: reference and digest that
+    the declared image is to stand for, where somebody has looked already; a source that freezes files looks itself.
     """
 
     workload_id: str
@@ -44,6 +45,7 @@ class DeployRequest:
     gate: Gate = always_open
     actor: str = ""
     reason: str = ""
+    found: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Rollouts:
                 revision, made = known_revision(self._database, workload.id, request.revision_id), False
             else:
                 workload = read_deployment(self._database, workload.id, self._host).workload
-                revision, made = revision_for(self._database, deployer, workload, self._now)
+                revision, made = revision_for(self._database, deployer, workload, self._now, request.found)
             chose(revision, made)
             held.say(f"{by} {revision.id}")
 

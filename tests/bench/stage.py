@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.activator import first_activation, register_host
-from controller.daemon import CLOCK, open_store, settle_memory
+from controller.collector import settle_memory
+from controller.daemon import CLOCK, open_store
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.loop.lease import Candidate, LeaseKeeper

@@ -62,6 +62,18 @@ def test_every_check_can_fail() -> None:
     assert len({each.name for each in CHECKS}) == len({each.title for each in CHECKS}) == len(CHECKS)
 
 
+class SaysOneAtATime(FolderSubject):
+    one_at_a_time = True
+
+
+def test_who_says_one_at_a_time_has_to_refuse_a_split_over_two() -> None:
+    """D3, D4, D9: to say it is no way round a check; the others are made in their form for one, and passed."""
+    findings = found(SaysOneAtATime)
+    assert having(findings, Verdict.FAILED) == ["split-bounds"]
+    assert having(findings, Verdict.BLOCKED) == ["refusal-without-calls-split"]
+    assert "there is one at a time" in findings["split-bounds"].detail
+
+
 class CountsNothing(FolderSubject):
     def provider_calls(self) -> int:
         return 0

@@ -16,6 +16,7 @@ from controller.errors import TallydError
 from controller.http.app import HttpContext, build_app
 from controller.http.auth import Access
 from controller.http.config import ConfigContext
+from controller.http.history import HistoryContext
 from controller.http.reload import ReloadAccess
 from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
@@ -26,7 +27,7 @@ from store.database import Database
 from tests.docs.conftest import CLOCK, HOST, SITE
 from tests.docs.markdown import codes, names, section, table
 from tests.docs.test_docs import OPERATIONS, SAMPLES, _tree
-from tests.unit.served import Reloads, deploys_of
+from tests.unit.served import Reloads, deploys_of, dispatcher_of
 
 API = "docs/api.md"
 TOKEN = "a-token-of-the-tests"
@@ -55,7 +56,9 @@ def _app(database: Database, *, token: str | None = TOKEN, on_loopback: bool = T
             reloader=reloads,
             reload_access=ReloadAccess(),
             config=ConfigContext(HOST, "instance", ConfigTable(database, CLOCK.now), reloads.status, reloads),
+            history=HistoryContext(HOST, database, CLOCK.now),
             secrets=Secrets(database, None),
+            triggers=dispatcher_of(database, load_registry(), CLOCK),
         )
     )
 

@@ -16,6 +16,7 @@ import pytest
 import typer
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel
 
 from controller.cli.context import told_errors
 from controller.cli.main import app
@@ -45,8 +46,9 @@ from controller.loop.dispatch import IgnoreReason
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.status import LoopStatus
 from controller.metrics import IndexFigures, Metrics
-from controller.plugins.contract import PublicFace
+from controller.plugins.contract import Described, PublicFace
 from controller.plugins.registry import load_registry
+from controller.plugins.sources.compose_options import ComposeOptions
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.static_options import StaticOptions
 from controller.settings import Settings, default_database_url, default_sites
@@ -104,7 +106,7 @@ def test_the_documented_limits_are_the_limits(row: dict[str, str]) -> None:
     """O2: bounds, lengths and words that are allowed stand in the table."""
     field = Settings.model_fields[row["Setting"].strip("`")]
     limits = [
-        f"{getattr(each, limit):g}"
+        f"{getattr(each, limit):.15g}"
         for each in field.metadata
         for limit in ("gt", "ge", "le", "min_length")
         if getattr(each, limit, None) is not None
@@ -171,16 +173,27 @@ def test_every_option_of_a_built_in_plugin_is_documented_and_no_other() -> None:
     for kind, source in registry.sources.items():
         if ("source", kind) in built_in:
             assert documented["source", kind] == list(source.config_schema().get("properties", {}))
+    for kind, trigger in registry.triggers.items():
+        if ("trigger", kind) in built_in:
+            assert isinstance(trigger, Described)
+            assert documented["trigger", kind] == list(trigger.config_schema().get("properties", {}))
     summary = table("docs/plugins.md", "Built-in plugins")
     assert {(row["Kind"].split()[0], codes(row["Kind"])[0]) for row in summary} == built_in
 
 
-def test_every_option_of_the_source_image_has_its_row_and_default() -> None:
+@pytest.mark.parametrize(
+    ("place", "heading", "model"),
+    [
+        ("docs/plugins.md", "The source `image`", ImageOptions),
+        ("docs/sources/compose.md", "Options", ComposeOptions),
+    ],
+)
+def test_every_option_of_a_source_has_its_row_and_default(place: str, heading: str, model: type[BaseModel]) -> None:
     """S2: the table of its page is its model."""
-    rows = table("docs/plugins.md", "The source `image`")
-    assert names(rows, "Option") == list(ImageOptions.model_fields)
+    rows = table(place, heading)
+    assert names(rows, "Option") == list(model.model_fields)
     for row in rows:
-        field = ImageOptions.model_fields[codes(row["Option"])[0]]
+        field = model.model_fields[codes(row["Option"])[0]]
         plain = row["Default"].startswith("none")
         assert plain == (field.default is None or field.is_required())
         assert plain or codes(row["Default"]) == [f"{field.default}"]
@@ -216,7 +229,11 @@ def _fed_metrics() -> Metrics:
     metrics.observe_targeted("complete", 0.1)
     metrics.observe_reconcile("report", "in_sync")
     metrics.publish_index(IndexFigures({("site", "running"): 1}, {"unlabelled": 1}, 1, {"ready": 1}), 1.0)
+    metrics.observe_dispatch("registry", "deployed")
+    metrics.observe_look("registry", "new")
     metrics.events.labels("start").inc()
+    metrics.healed("attempted")
+    metrics.publish_holds(["host"])
     metrics.config_reloads.labels("ok").inc()
     return metrics
 

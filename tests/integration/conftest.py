@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness import World
 from tests.integration.deploys import Deploys
+from tests.integration.stacks import Stack
 from tests.integration.workshop import Workshop, opened_workshop
 
 ENGINES = ("own_engine", "engine")
@@ -30,6 +31,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def deploys(world: World, sqlite_url: str) -> Iterator[Deploys]:
     """A workload of source `image`, with its containers on the shared engine."""
     made = Deploys(world, sqlite_url)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def stack(world: World, sqlite_url: str, tmp_path: Path) -> Iterator[Stack]:
+    """A workload of source `compose`, with its project on the shared engine; manifests in `manifests`."""
+    (tmp_path / "manifests").mkdir()
+    made = Stack(world, sqlite_url, manifests=tmp_path / "manifests")
     try:
         yield made
     finally:

@@ -22,16 +22,20 @@ from controller.errors import TallydError
 from controller.http.app import HttpContext, build_app
 from controller.http.auth import Access
 from controller.http.config import ConfigContext
+from controller.http.history import HistoryContext
 from controller.http.reload import ReloadAccess
 from controller.loop.publish import publish_metrics
 from controller.loop.report import TickReport
 from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
+from controller.loop.tick import Clock
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry, load_registry
 from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
 from controller.rollout.secrets import Secrets
+from controller.triggering import Ground, Triggering
+from controller.triggers.dispatcher import Dispatcher
 from store.database import Database
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
@@ -42,6 +46,12 @@ CONTROL = "the control token"
 RELOAD_TOKEN = "the token of the reload webhook!"
 HERE = "c0ffee" + "0" * 34
 REGISTRY = load_registry()
+
+
+def dispatcher_of(database: Database, registry: Registry, clock: Clock) -> Dispatcher:
+    """The one dispatcher."""
+    rollouts = Rollouts(database, registry, HOST, clock.now)
+    return Triggering(Ground(registry, database, HOST, {}), rollouts, Metrics(), lambda: True, clock).dispatcher
 
 
 def deploys_of(database: Database, registry: Registry, now: Callable[[], datetime]) -> DeployJobs:
@@ -102,6 +112,7 @@ class Served:
 
     passes: Passes
     client: EngineClient
+    host_holds: list[str] = field(default_factory=list)
     times: Times = field(default_factory=Times)
     metrics: Metrics = field(default_factory=Metrics)
     key_file: Path | None = None
@@ -113,6 +124,7 @@ class Served:
         self.config = ConfigTable(self.passes.activation.database, lambda: NOW)
         self.reload_status = ReloadStatus(lambda: NOW)
         self.reloading = Reloads(self.reload_status)
+        self.triggers = dispatcher_of(self.passes.activation.database, REGISTRY, self.times.clock)
 
     def _record(self, report: TickReport) -> None:
         self.status.record(report)
@@ -135,7 +147,11 @@ class Served:
             reloader=self.reloading,
             reload_access=ReloadAccess((RELOAD_TOKEN,)),
             config=ConfigContext(HOST, "instance", self.config, self.reload_status, self.reloading),
+            history=HistoryContext(
+                HOST, self.passes.activation.database, lambda: self.times.now, host_holds=lambda: self.host_holds
+            ),
             secrets=Secrets(self.passes.activation.database, self.key_file),
+            triggers=self.triggers,
         )
         return Browser(build_app(context))
 

@@ -13,7 +13,7 @@ from controller.rollout.chain import Course, Stage, Step
 from controller.rollout.jobs import KEPT, DeployJob, DeployJobs, JobState
 from controller.rollout.rollouts import Deployed, DeployRequest
 from controller.rollout.walker import Walked
-from tests.builders import NOW
+from tests.builders import NOW, workload
 from tests.harness import wait_until
 from tests.unit.rollouts import revision
 
@@ -161,3 +161,16 @@ def test_only_so_many_are_remembered(jobs: DeployJobs, deploying: Deploying) -> 
             jobs.get(*wanted)
     with pytest.raises(NotFound):
         jobs.submit(DeployRequest("lost"))
+
+
+def test_a_source_asks_once_and_disturbs_nobody(jobs: DeployJobs, deploying: Deploying) -> None:
+    """S3, L2: nothing is asked for while a deploy goes on or waits, whoever wanted it; nor when the process stops."""
+    assert jobs.ask(workload("shop"), "its files changed")
+    wait_until(lambda: deploying.begun, SECONDS, "it begins")
+    waits = jobs.submit(DeployRequest("shop", revision_id="shop-1"))
+    assert jobs.ask(workload("shop"), "its files changed")
+    assert [each.state for each in jobs.of("shop")] == [JobState.RUNNING, JobState.QUEUED]
+    assert jobs.get("shop", waits.id).request.revision_id == "shop-1"
+    assert deploying.begun[0].reason == "its files changed"
+    jobs.halt()
+    assert not jobs.ask(workload("blog"), "its files changed")

@@ -68,6 +68,20 @@ def test_tls(certificates: Path, verify: str, verified: bool) -> None:
     assert (tls.ca_cert, tls.verify) == (str(certificates / "ca.pem"), verified)
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("", DEFAULT_URL),
+        ("http+unix:///x.sock", "unix:///x.sock"),
+        ("http://proxy:2375", "tcp://proxy:2375"),
+        ("tcp://10.0.0.1:2375", "tcp://10.0.0.1:2375"),
+    ],
+)
+def test_dockers_own_commands_are_led_to_the_same_engine(url: str, told: str) -> None:
+    """O2: in the form that they take."""
+    assert endpoint_from({"DOCKER_HOST": url}).variables == {"DOCKER_HOST": told}
+
+
 def test_tls_is_not_for_a_socket(certificates: Path) -> None:
     """O2: the variables may be set for other tools."""
     assert endpoint_from({"DOCKER_CERT_PATH": str(certificates)}) == Endpoint(DEFAULT_URL)

@@ -64,8 +64,12 @@ def test_openapi_describes_the_api(served: Served) -> None:
     paths = served.browser().get("/api/openapi.json").json()["paths"]
     assert {path for path in paths if path.startswith("/api/v1")} == {
         *("/api/v1/containers", "/api/v1/hosts", "/api/v1/workloads", "/api/v1/workloads/{workload_id}"),
-        *("/api/v1/tick", "/api/v1/routers/traefik"),
-        *(f"/api/v1/workloads/{{workload_id}}/{part}" for part in ("revisions", "split", "split/rollback")),
+        *("/api/v1/events", "/api/v1/holds"),
+        *("/api/v1/tick", "/api/v1/routers/traefik", "/api/v1/workloads/{workload_id}/deploys/{deploy_id}"),
+        *(
+            f"/api/v1/workloads/{{workload_id}}/{part}"
+            for part in ("revisions", "split", "split/rollback", "deploys")
+        ),
         "/api/v1/workloads/{workload_id}/revisions/{revision_id}",
         *("/api/v1/config", "/api/v1/config/diagnostic", "/api/v1/config/history"),
         *("/api/v1/config/schema", "/api/v1/config/status"),

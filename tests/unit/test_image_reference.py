@@ -1,4 +1,4 @@
-"""`controller.plugins.sources.image_reference`: which registry, and which credentials, without telling them."""
+"""`controller.plugins.image_reference`: which registry, and which credentials, without telling them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controller.plugins.contract import PluginConfigInvalid
-from controller.plugins.sources.image_reference import DOCKER_HUB, credentials_for, credentials_in, registry_of
+from controller.plugins.image_reference import DOCKER_HUB, credentials_for, credentials_in, registry_of
 
 SECRET = base64.b64encode(b"me:pass:word").decode()
 

@@ -120,8 +120,14 @@ def test_a_view_is_a_manifest() -> None:
         (one(parent="w"), ["'w' cannot be its own parent"]),
         (one(public_faces=[{"host": "a b"}]), ["public_faces.0.host"]),
         (one(public_faces=[{"host": "a", "port": 0}]), ["public_faces.0.port"]),
-        (one(source={"kind": "reprot"}), ["source 'reprot' is not installed; there are: image, report", "'report'?"]),
-        (one(trigger={"kind": "cron"}), ["trigger 'cron' is not installed; there are: manual"]),
+        (
+            one(source={"kind": "reprot"}),
+            ["source 'reprot' is not installed; there are: compose, image, report, static", "'report'?"],
+        ),
+        (
+            one(trigger={"kind": "cron"}),
+            ["trigger 'cron' is not installed; there are: git, manual, registry, schedule"],
+        ),
         (one(source={"kind": "report", "config": {"contaners": 1}}), ["contaners", "allowed keys: containers"]),
         (one(source={"kind": "report", "config": {"containers": -1}}), ["containers", "(got -1)"]),
         (one(trigger={"kind": "manual", "config": {"x": 1}}), ["trigger: x", "no keys at all"]),

@@ -68,8 +68,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 def test_built_ins_come_by_the_public_entry_points() -> None:
     """S1: as a stranger's do."""
     registry = load_registry()
-    assert set(registry.sources) == {"image", "report"}
-    assert set(registry.triggers) == {"manual"}
+    assert set(registry.sources) == {"compose", "image", "report", "static"}
+    assert set(registry.triggers) == {"git", "manual", "registry", "schedule"}
     assert registry.broken == {}
     assert isinstance(registry.source("report"), Source)
     assert isinstance(registry.trigger("manual"), Trigger)
@@ -77,8 +77,8 @@ def test_built_ins_come_by_the_public_entry_points() -> None:
 
 def test_a_strangers_plugins_are_found(installed: Registry) -> None:
     """S1, R15: the good ones beside ours, whatever the others do."""
-    assert set(installed.sources) == {"image", "report", "good"}
-    assert set(installed.triggers) == {"manual", "watcher"}
+    assert set(installed.sources) == {"compose", "image", "report", "static", "good"}
+    assert set(installed.triggers) == {"git", "manual", "registry", "schedule", "watcher"}
     assert installed.source("good").kind == "good"
 
 
@@ -107,10 +107,13 @@ def test_what_is_not_installed() -> None:
     """O1: what there is, and the nearest name."""
     registry = load_registry()
     with pytest.raises(
-        PluginUnknown, match="source 'reports' is not installed; there are: image, report; did you mean 'rep"
+        PluginUnknown,
+        match="source 'reports' is not installed; there are: compose, image, report, static; did you mean 'rep",
     ):
         registry.source("reports")
-    with pytest.raises(PluginUnknown, match=r"trigger 'xyz' is not installed; there are: manual$"):
+    with pytest.raises(
+        PluginUnknown, match=r"trigger 'xyz' is not installed; there are: git, manual, registry, schedule$"
+    ):
         registry.trigger("xyz")
     with pytest.raises(PluginUnknown, match="source ''"):
         Registry().source("")

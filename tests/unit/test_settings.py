@@ -70,6 +70,7 @@ def test_every_setting_is_a_variable_and_a_file(tmp_path: Path, name: str) -> No
         "api_token": TOKEN,
         "reload_token_previous": TOKEN,
         "manifests_prune": "true",
+        "history_rows": "700",
         "volume_roots": "/srv:/mnt/data",
         "sites": "/srv/sites",
     }

@@ -33,6 +33,7 @@ from controller.plugins.contract import (
     revision_of,
     split_of,
 )
+from controller.plugins.image_reference import credentials_for
 from controller.plugins.sources.image_containers import (
     RUNNING,
     Target,
@@ -54,7 +55,6 @@ from controller.plugins.sources.image_plan import (
     pinned,
 )
 from controller.plugins.sources.image_ready import Timing
-from controller.plugins.sources.image_reference import credentials_for
 from controller.plugins.sources.image_upkeep import behind, outcome_of, serving, unwell
 from controller.plugins.sources.image_volumes import check_paths, remove_of_revision, remove_of_workload
 
@@ -174,9 +174,9 @@ class ImageSource:
             ready = serving(deployment)
             if not ready:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
-            repaired = self._repaired(workload) if self._due(deployment, ready) else []
+            repaired, denied = self._repaired(workload) if self._due(deployment, ready) else ([], [])
             repaired += self._lead_there(workload, ready)
-            drifts = behind(tools, workload, ready)
+            drifts = [*behind(tools, workload, ready), *denied]
             drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
         except DeployUnderWay as error:
             raise Retry(_BUSY_SECONDS, str(error)) from error
@@ -192,15 +192,23 @@ class ImageSource:
         )
         return lacking or bool(self._left_over(deployment))
 
-    def _repaired(self, workload: Workload) -> list[str]:
-        """Repair what is to be repaired by the time that it is our turn: a deploy may have been faster."""
+    def _repaired(self, workload: Workload) -> tuple[list[str], list[str]]:
+        """Repair what is to be repaired by the time that it is our turn: a deploy may have been faster.
+
+        :returns: what was repaired, and what was not because its budget or somebody says no.
+        """
         tools = self._at_hand()
         with tools.turn(workload, "drift is repaired"):
             deployment = tools.deployment(workload)
             if deployment is None:
-                return []
-            repaired = [why for each in serving(deployment) for why in self._repair(deployment, each)]
-            return [*repaired, *self._clear_away(deployment)]
+                return [], []
+            repaired: list[str] = []
+            denied: list[str] = []
+            for each in serving(deployment):
+                done, left = self._repair(deployment, each)
+                repaired += done
+                denied += left
+            return [*repaired, *self._clear_away(deployment)], denied
 
     def _stage(self, target: Target) -> Done:
         tools, reference = self._at_hand(), pinned(target.revision)
@@ -225,14 +233,19 @@ class ImageSource:
         gone = [*(each.name for each in containers), *remove_of_revision(tools, target.workload, target.revision)]
         return _done(target, bool(gone), dict.fromkeys(gone, "removed"))
 
-    def _repair(self, deployment: Deployment, revision: Revision) -> Sequence[str]:
+    def _repair(self, deployment: Deployment, revision: Revision) -> tuple[Sequence[str], Sequence[str]]:
         tools, target = self._at_hand(), Target.of(deployment, revision)
         if not image_at_hand(tools, revision):
             self._stage(target)
         plan = plan_for(tools, target)
-        if not plan.empty:
-            bring_up(tools, target, self._timing, all_or_none=False)
-        return plan.why
+        if plan.empty:
+            return plan.why, []
+        asked = {name: tools.may_heal(target.workload, name, why) for name, why in plan.repaired.items()}
+        denied = {name: answer.message for name, answer in asked.items() if not answer.given}
+        allowed = plan.without(denied)
+        if not allowed.empty:
+            bring_up(tools, target, self._timing, all_or_none=False, repairs=allowed)
+        return allowed.why, [f"{name} is not healed: {message}" for name, message in denied.items()]
 
     def _lead_there(self, workload: Workload, ready: Sequence[Revision]) -> Sequence[str]:
         """Containers that were started again may have other addresses."""

@@ -83,16 +83,19 @@ def plan_for(tools: EngineTools, target: Target) -> Plan:
     return plan_of(wanted, of_this(tools, target), Labels(tools.prefix).spec)
 
 
-def bring_up(tools: EngineTools, target: Target, timing: Timing, *, all_or_none: bool) -> tuple[bool, dict[str, str]]:
+def bring_up(
+    tools: EngineTools, target: Target, timing: Timing, *, all_or_none: bool, repairs: Plan | None = None
+) -> tuple[bool, dict[str, str]]:
     """Have all containers of a revision up, and answering; returns whether that took anything, and what was seen.
 
     With the strategy ``recreate`` those of other revisions are stopped first, and started again where this fails.
 
     :param all_or_none: stop what was brought up where not all of it gets ready.
+    :param repairs: do this and nothing else, and wait for nobody else.
     :raises VerbFailed: one could not be started, ended, or does not answer; or a secret or volume is not to be had.
     :raises EngineError: the engine failed.
     """
-    plan = plan_for(tools, target)
+    plan = plan_for(tools, target) if repairs is None else repairs
     # Before anything is taken down: without its secrets and volumes nothing would come up.
     complete = [_complete(tools, target, each) for each in plan.create]
     displaced = _make_room(tools, target)
@@ -101,7 +104,8 @@ def bring_up(tools: EngineTools, target: Target, timing: Timing, *, all_or_none:
         there = of_this(tools, target)
         # Before it is waited for: the events of the start find the rows.
         _bind_rows(tools, target, there)
-        checks = wait_until_ready(tools, {each.name: each.id for each in there}, target.options, timing)
+        waited = [each for each in there if repairs is None or each.name in repairs.repaired]
+        checks = wait_until_ready(tools, {each.name: each.id for each in waited}, target.options, timing)
     except (EngineError, VerbFailed):
         if all_or_none or displaced:
             stop_all(tools, of_this(tools, target))

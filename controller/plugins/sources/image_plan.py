@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +19,8 @@ from controller.plugins.contract import (
     parse_config,
     parse_faces,
 )
+from controller.plugins.image_reference import repository_of
 from controller.plugins.sources.image_options import ImageOptions, bytes_of, seconds_of
-from controller.plugins.sources.image_reference import repository_of
 from controller.plugins.sources.image_volumes import volume_spec
 
 _STARTABLE = ("created", "exited")
@@ -150,6 +150,21 @@ class Plan:
     def empty(self) -> bool:
         """Whether all is as it should be."""
         return not (self.remove or self.create or self.start)
+
+    @property
+    def repaired(self) -> Mapping[str, str]:
+        """Name of each container that is started or made anew → what is wrong with it."""
+        names = [*(each.name for each in self.create), *(each.name for each in self.start)]
+        return {name: next((why for why in self.why if why.startswith(f"{name} ")), "") for name in names}
+
+    def without(self, names: Collection[str]) -> Plan:
+        """The same, with these containers left alone."""
+        return Plan(
+            [each for each in self.remove if each.name not in names],
+            [each for each in self.create if each.name not in names],
+            [each for each in self.start if each.name not in names],
+            [each for each in self.why if each.split(" ", 1)[0] not in names],
+        )
 
 
 def plan_of(wanted: Sequence[ContainerSpec], seen: Iterable[ContainerSeen], spec_label: str) -> Plan:

@@ -7,7 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from controller.plugins.contract import TriggerEvent, TriggerIntent, Workload, parse_config
+from controller.plugins.contract import (
+    JsonSchema,
+    TriggerEvent,
+    TriggerIntent,
+    Workload,
+    asked_by_hand,
+    parse_config,
+)
 
 
 class ManualOptions(BaseModel):
@@ -25,8 +32,10 @@ class ManualTrigger:
         """Check the options."""
         parse_config(ManualOptions, config)
 
+    def config_schema(self) -> JsonSchema:
+        """JSON Schema of the options."""
+        return ManualOptions.model_json_schema()
+
     def match(self, workload: Workload, event: TriggerEvent) -> TriggerIntent | None:
         """An intent if somebody named this workload."""
-        if event.kind != self.kind or event.payload.get("workload_id") != workload.id:
-            return None
-        return TriggerIntent(workload.id, str(event.payload.get("reason") or "asked for by hand"))
+        return asked_by_hand(workload, event)

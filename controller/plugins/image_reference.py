@@ -7,7 +7,7 @@ import binascii
 import json
 from pathlib import Path
 
-from controller.plugins.contract import PluginConfigInvalid
+from controller.errors import PluginConfigInvalid
 
 DOCKER_HUB = "https://index.docker.io/v1/"
 
