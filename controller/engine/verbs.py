@@ -174,7 +174,7 @@ class EngineVerbs:
         return sorted((each for each in seen if each is not None), key=lambda each: each.name)
 
     def last_lines(self, container_id: str, count: int) -> list[str]:
-        """The last lines that a container wrote, shortened; none where it is gone.
+        """The last lines that a container wrote, shortened; none where it is gone, or going.
 
         Values of its secret variables are blotted out: a program that fails likes to print its environment.
 
@@ -185,7 +185,7 @@ class EngineVerbs:
         try:
             answer = self._exchange.ask(Request("logs", "GET", path, params))
             values = secret_values_of(self._inspected(container_id) or {})
-        except EngineNotFound:
+        except (EngineNotFound, EngineConflict):
             return []
         text = blotted(b"".join(_frames(answer)).decode("utf-8", "replace"), values)
         return [line[:_LONGEST_LINE] for line in text.splitlines()[-count:]]

@@ -58,6 +58,8 @@ def soak(seconds: float, seed: int, tell: Callable[[str], None]) -> Soaked:
             began = time.monotonic()
             wrong = _settled(stage, chance)
             took = time.monotonic() - began
+            for each in wrong:
+                tell(f"{each}\n{stage.tallyd('why', each.partition(':')[0]).stdout[-3000:]}")
             history = _history(stage)
         healings = [each for each in history if each.kind == EventKind.HEALING]
         return Soaked(done, wrong, overruns(healings, starts, _warmed(history)), took, len(history))
