@@ -211,7 +211,7 @@ class Daemon:
 
     def _build_app(self) -> FastAPI:
         from controller.http.app import HttpContext, build_app
-        from controller.http.auth import Access
+        from controller.http.auth import API, Access
         from controller.http.config import ConfigContext
         from controller.http.history import HistoryContext
         from controller.http.reload import ReloadAccess
@@ -244,7 +244,7 @@ class Daemon:
                 history=HistoryContext(
                     self.settings.host, self.database, CLOCK.now, self._stopped.is_set, self._observing.host_holds
                 ),
-                secrets=Secrets(self.database, self.settings.secrets_key_file),
+                secrets=Secrets(self.database, self.settings.secrets_key_file, API),
                 traefik_asks=Asker(self.settings.runtime_config),
                 triggers=self.triggering.dispatcher,
             )

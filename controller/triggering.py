@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -12,6 +13,7 @@ from controller.loop.tick import Clock
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry
 from controller.rollout.rollouts import Rollouts
+from controller.telling import tell_history
 from controller.triggers.agenda import Agenda
 from controller.triggers.answers import Answer, Answered
 from controller.triggers.deploys import deploys_by
@@ -19,6 +21,7 @@ from controller.triggers.dispatcher import Dispatcher, DispatchHooks
 from controller.triggers.looker import Looker, LookHooks
 from controller.triggers.tools import Tools
 from store.database import Database
+from store.history_records import Event, EventKind
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +43,8 @@ class Triggering:
         self, ground: Ground, rollouts: Rollouts, metrics: Metrics, leads: Callable[[], bool], clock: Clock
     ) -> None:
         registry, database, host = ground.registry, ground.database, ground.host
+        self._ground = ground
+        self._clock = clock
         self._metrics = metrics
         self._tools = Tools(ground.environment)
         agenda = Agenda(clock.monotonic)
@@ -68,6 +73,24 @@ class Triggering:
     def _answered(self, answered: Answered, about: str) -> None:
         self._metrics.observe_dispatch(answered.trigger_kind, str(answered.answer))
         tell(answered, about)
+        if answered.answer is not Answer.NO_MATCH:
+            tell_history(self._ground.database, event_of(answered, about, self._ground.host, self._clock.now()))
+
+
+def event_of(answered: Answered, about: str, host: str, now: datetime) -> Event:
+    """An answer, as history has it. Pure."""
+    message = f"{answered.answer}: {answered.message}{f' ({about})' if about else ''}"
+    return Event(
+        now,
+        EventKind.TRIGGER,
+        host,
+        answered.workload_id,
+        answered.revision_id,
+        str(answered.answer),
+        message,
+        f"trigger:{answered.trigger_kind}",
+        details={"about": about, "again": answered.again},
+    )
 
 
 def tell(answered: Answered, about: str) -> None:

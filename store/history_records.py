@@ -24,6 +24,9 @@ class EventKind(StrEnum):
     CAUSE = "cause"
     """How a container ended, and who made it."""
 
+    VERB = "verb"
+    """That one of our processes is about to end a container."""
+
     DEPLOY = "deploy"
     """A step of a deploy, or that one failed."""
 

@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from getpass import getuser
 from typing import Annotated
 
 import typer
 
-from controller.cli.context import EXIT_ERROR, Output, invocation, told_errors
+from controller.cli.context import EXIT_ERROR, Output, actor_here, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import emit
 from controller.daemon import CLOCK
@@ -24,7 +23,9 @@ from controller.rollout.equipment import Hooks, equip, router_of
 from controller.rollout.promote import promote_revision
 from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
 from controller.rollout.teardown import Going, Teardown, plan_teardown
+from controller.rollout.tellings import promoted_event
 from controller.settings import Settings
+from controller.telling import tell_history
 from controller.views import revision_view
 from store.database import Database
 from store.revisions import get_revision
@@ -58,10 +59,11 @@ def promote(
             child_id=to,
             revision_id=revision,
         )
+        tell_history(database, promoted_event(made, workload_id, CLOCK.now(), actor_here(), made=new))
         typer.echo(f"{'new' if new else 'known'} revision {made.id}: {made.image_ref}", err=True)
         failed = ""
         if deploy:
-            request = DeployRequest(to, made.id, actor=f"cli:{getuser()}", reason=f"promoted from {workload_id}")
+            request = DeployRequest(to, made.id, actor=actor_here(), reason=f"promoted from {workload_id}")
             rollouts = Rollouts(database, registry, settings.host, CLOCK.now)
             walked = rollouts.deploy(request, lambda step: typer.echo(told_step(step), err=True)).walked
             failed = "" if walked.arrived else walked.detail
@@ -105,7 +107,7 @@ def teardown(
             workload_id,
             data=with_data,
             keep_declaration=keep_declaration,
-            actor=f"cli:{getuser()}",
+            actor=actor_here(),
             told=lambda what: typer.echo(f"removed {what}", err=True),
         )
     typer.echo(f"{workload_id} is torn down" if removed else f"nothing of {workload_id} was there")
@@ -144,7 +146,8 @@ def _equipped(context: typer.Context) -> Iterator[tuple[Settings, Database, Regi
     called = invocation(context)
     settings, registry = called.settings(), load_registry()
     with called.store() as database:
-        verbs = equip(registry, settings, endpoint_from(os.environ), database, Hooks(environment=os.environ))
+        hooks = Hooks(environment=os.environ, actor=actor_here())
+        verbs = equip(registry, settings, endpoint_from(os.environ), database, hooks)
         try:
             yield settings, database, registry, verbs
         finally:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from getpass import getuser
 from typing import Any
 
 import typer
@@ -123,12 +124,21 @@ class Invocation:
             if writes:
                 register_host(database, settings, engine.endpoint.url, single_pass=True)
             registry = load_registry()
-            verbs = equip(registry, settings, engine.endpoint, database, Hooks(environment=os.environ))
+            hooks = Hooks(environment=os.environ, actor=actor_here())
+            verbs = equip(registry, settings, engine.endpoint, database, hooks)
             try:
                 yield first_activation(settings, database, engine, keeper.current, registry=registry, clock=CLOCK)
             finally:
                 verbs.cancel()
                 keeper.stop()
+
+
+def actor_here() -> str:
+    """Who acts by this command, as history names it."""
+    try:
+        return f"cli:{getuser()}"
+    except (KeyError, OSError):  # a user id without a name, as in a container
+        return f"cli:{os.getuid()}"
 
 
 def invocation(context: typer.Context) -> Invocation:

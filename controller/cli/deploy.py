@@ -6,12 +6,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from getpass import getuser
 from typing import Annotated, Any
 
 import typer
 
-from controller.cli.context import EXIT_ERROR, Invocation, Output, invocation, told_errors
+from controller.cli.context import EXIT_ERROR, Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.progress import DeployProgress
 from controller.cli.render import emit
@@ -69,7 +68,7 @@ def deploy(
         course = Course(weights=_weights(canary), keep=keep)
         gated = probe is not None or prometheus is not None or query is not None or hold_seconds > 0
         gate = _gate(probe, prometheus, query, hold_seconds) if gated else always_open
-        request = DeployRequest(workload_id, revision, course, gate, actor=f"cli:{getuser()}")
+        request = DeployRequest(workload_id, revision, course, gate, actor=actor_here())
         if wait is False:
             if gated:
                 raise UsageError("gates are for a deploy that is waited for; leave out --no-wait, or the gates")
@@ -96,7 +95,7 @@ def rollback(
     deploy, the revision that served before is brought up and gets all the traffic. Once more goes forth again.
     """
     with told_errors(), _deploying(invocation(context)) as (rollouts, progress):
-        request = DeployRequest(workload_id, actor=f"cli:{getuser()}", reason="rollback")
+        request = DeployRequest(workload_id, actor=actor_here(), reason="rollback")
         done = rollouts.roll_back(
             request, progress.told, chose=progress.chose, wait_seconds=wait_seconds if wait else 0.0
         )
@@ -116,7 +115,7 @@ def _deploying(called: Invocation) -> Iterator[tuple[Rollouts, DeployProgress]]:
     """The place that deploys, with its progress shown while the block lasts."""
     settings, registry = called.settings(), load_registry()
     with called.store() as database, DeployProgress(CLOCK.monotonic).shown() as progress:
-        hooks = Hooks(pulled=progress.pulled, environment=os.environ)
+        hooks = Hooks(pulled=progress.pulled, environment=os.environ, actor=actor_here())
         verbs = equip(registry, settings, endpoint_from(os.environ), database, hooks)
         try:
             yield Rollouts(database, registry, settings.host, CLOCK.now), progress

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from controller.cli.context import Output, invocation, told_errors
+from controller.cli.context import Output, actor_here, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import age, emit, show, table_of
 from controller.daemon import CLOCK
-from controller.healing.holds import OPERATOR
 from controller.views import host_view
 from store import hosts
 from store.history import append_events
@@ -54,5 +53,5 @@ def accept(context: typer.Context) -> None:
         host = called.settings().host
         before = hosts.accept_engine(database, host, engine_id)
         told = f"bound to engine {engine_id}; it was {before or 'none'}"
-        append_events(database, [Event(CLOCK.now(), EventKind.HOST, host, "", host, "accepted", told, OPERATOR)])
+        append_events(database, [Event(CLOCK.now(), EventKind.HOST, host, "", host, "accepted", told, actor_here())])
     typer.echo(f"host {called.settings().host}: engine {before or 'none'} → {engine_id}")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.cli.config import Expected
-from controller.cli.context import Invocation, Output, invocation, told_errors
+from controller.cli.context import Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import age, cell, emit, show, table_of
 from controller.daemon import CLOCK
@@ -21,6 +21,8 @@ from controller.errors import UsageError
 from controller.plugins.registry import load_registry
 from controller.rollout.equipment import equip
 from controller.rollout.rollouts import Rollouts, percent_of
+from controller.rollout.tellings import split_events
+from controller.telling import tell_history
 from controller.views import revision_view, split_view
 from store import revisions, splits
 from store.database import Database
@@ -129,14 +131,16 @@ def set_(
     with told_errors():
         wanted = [parse_entry(each) for each in entries]
         with invocation(context).store() as database:
+            now = CLOCK.now()
             stored = splits.set_split(
                 database,
                 workload_id,
                 wanted,
-                CLOCK.now(),
+                now,
                 idempotency_key=idempotency_key,
                 expected_generation=expect_generation,
             )
+            tell_history(database, *split_events(stored, now, actor_here()))
             _enforce(invocation(context), database, stored)
     show_split(stored, output)
 
@@ -150,7 +154,9 @@ def rollback(
 ) -> None:
     """Go back to the entries before, if their revisions are ready; once more goes forth again."""
     with told_errors(), invocation(context).store() as database:
-        stored = splits.rollback_split(database, workload_id, CLOCK.now(), expected_generation=expect_generation)
+        now = CLOCK.now()
+        stored = splits.rollback_split(database, workload_id, now, expected_generation=expect_generation)
+        tell_history(database, *split_events(stored, now, actor_here(), back=True))
         _enforce(invocation(context), database, stored)
     show_split(stored, output)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controller.cli.context import EXIT_ERROR, Invocation, Output, invocation, told_errors
+from controller.cli.context import EXIT_ERROR, Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import age, emit, show, table_of
 from controller.daemon import CLOCK
@@ -91,7 +91,7 @@ def rotate(context: typer.Context) -> None:
     """
     called = invocation(context)
     with told_errors(), called.store() as database:
-        became = _secrets(called, database).rotate()
+        became = _secrets(called, database).rotate(CLOCK.now())
     typer.echo(f"{len(became.done)} secret(s) encrypted with the first key")
     for each in became.unreadable:
         told = f"secret {each.name} of workload {each.workload_id} cannot be decrypted, and stays as it is"
@@ -107,7 +107,7 @@ def generate_key() -> None:
 
 
 def _secrets(called: Invocation, database: Database) -> Secrets:
-    return Secrets(database, called.settings().secrets_key_file)
+    return Secrets(database, called.settings().secrets_key_file, actor_here())
 
 
 def _value(from_file: Path | None, name: str) -> str:

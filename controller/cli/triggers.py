@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controller.cli.context import EXIT_ERROR, Invocation, Output, invocation, told_errors
+from controller.cli.context import EXIT_ERROR, Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.index import Format
 from controller.cli.render import age, emit, show, table_of
 from controller.daemon import CLOCK
@@ -19,7 +19,7 @@ from controller.http.triggers import shown
 from controller.logs import escape_controls
 from controller.metrics import Metrics
 from controller.plugins.registry import load_registry
-from controller.rollout.equipment import equip
+from controller.rollout.equipment import Hooks, equip
 from controller.rollout.rollouts import Rollouts
 from controller.triggering import Ground, Triggering
 from controller.triggers.answers import UNDER_WAY, Answer
@@ -99,12 +99,13 @@ def _fired(called: Invocation, workload_id: str, reason: str) -> dict[str, Any]:
 def _fire_here(called: Invocation, workload_id: str, reason: str) -> dict[str, Any]:
     settings, registry = called.settings(), load_registry()
     with called.store() as database:
-        verbs = equip(registry, settings, endpoint_from(os.environ), database)
+        hooks = Hooks(environment=os.environ, actor=actor_here())
+        verbs = equip(registry, settings, endpoint_from(os.environ), database, hooks)
         rollouts = Rollouts(database, registry, settings.host, CLOCK.now)
         ground = Ground(registry, database, settings.host, os.environ)
         triggering = Triggering(ground, rollouts, Metrics(), lambda: True, CLOCK)
         try:
-            future = triggering.dispatcher.by_hand(workload_id, reason, "cli")
+            future = triggering.dispatcher.by_hand(workload_id, reason, actor_here())
             return shown(future, workload_id, None)
         finally:
             triggering.stop()

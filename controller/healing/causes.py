@@ -27,7 +27,8 @@ def cause_of(
     actor = actor_of(asked)
     told = [each for each in (_code_words(code), "out of memory" if out_of_memory else "") if each]
     how = f" ({', '.join(told)})" if told else ""
-    by = {BY_US: "ended by tallyd", BY_SOMEBODY: f"ended by {BY_SOMEBODY}", BY_ITSELF: "ended by itself"}[actor]
+    ours = f"ended by tallyd{', ' if asked.ours_by else ''}{asked.ours_by}"
+    by = {BY_US: ours, BY_SOMEBODY: f"ended by {BY_SOMEBODY}", BY_ITSELF: "ended by itself"}[actor]
     error = f": {escape_controls(seen.error)}" if seen is not None and seen.error else ""
     return Event(
         at,

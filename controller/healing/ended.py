@@ -30,9 +30,13 @@ class Ender(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked of the engine since the container started, as far as we watched. Times by its clock."""
+    """What was asked of the engine since the container started, as far as we watched. Times by its clock.
+
+    ``ours_by`` is who asked for what, where it was one of our processes and said so.
+    """
 
     ours_at: datetime | None = None
+    ours_by: str = ""
     stopped_at: datetime | None = None
     killed_at: datetime | None = None
     signal: str = ""

@@ -14,6 +14,7 @@ import structlog
 
 from controller.engine.containers import ContainerSeen
 from controller.healing.budget import ATTEMPTED, HealingLimits, Spent, spend_one
+from controller.healing.deeds import deed_before
 from controller.healing.doings import Doings
 from controller.healing.ended import End, Ender, who_ended
 from controller.healing.holds import CONTROLLER, ENGINE, held_by, hold_event, over_since, words_of
@@ -103,7 +104,12 @@ class Healer:
         watched = since is not None and finished is not None and finished > since
         asked = self._doings.asked(seen.id)
         lost = self._doings.engine_was_lost
-        return who_ended(end, asked, watched=watched, engine_restarted=lost) is Ender.PERSON
+        if who_ended(end, asked, watched=watched, engine_restarted=lost) is not Ender.PERSON:
+            return False
+        if finished is None:
+            return True
+        # A deploy by the command line, which may have been killed, looks as a person does; but it writes down first.
+        return deed_before(self._database, self._host, seen.id, finished, seen.stop_grace_seconds) is None
 
     def _hold_slot(self, workload: Workload, slot: str, now: datetime) -> Permission:
         until = now + timedelta(seconds=self._rules.hold_seconds)

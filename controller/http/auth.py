@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
 
+API = "api"
+"""Who acts by a request, as history names it: the token says no more."""
+
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tallyd"'}
 
 

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller.http.auth import Access
+from controller.http.auth import API, Access
 from controller.http.guards import guarded_by
 from controller.http.problems import answers
 from controller.plugins.registry import Registry
 from controller.rollout.promote import promote_revision
+from controller.rollout.tellings import promoted_event
+from controller.telling import tell_history
 from controller.views import revision_view
 from store.database import Database
 
@@ -51,6 +53,7 @@ def build_chains(
             child_id=body.to,
             revision_id=body.revision_id,
         )
+        tell_history(database, promoted_event(made, workload_id, now(), API, made=new))
         response.status_code = 201 if new else 200
         return revision_view(made)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from controller.errors import Conflict, PluginError, UsageError
-from controller.http.auth import Access
+from controller.http.auth import API, Access
 from controller.http.guards import guarded_by
 from controller.http.problems import answers
 from controller.rollout.chain import Course
@@ -94,7 +94,7 @@ def build_deploys(jobs: DeployJobs, access: Access) -> APIRouter:
 
     @asks.post("", status_code=202, summary="Deploy.", responses=answers(400, 409) | _ACCEPTED)
     def post_deploy(workload_id: str, body: DeployBody, response: Response) -> DeployView:
-        request = DeployRequest(workload_id, body.revision_id, _course(body), actor="api", reason=body.reason)
+        request = DeployRequest(workload_id, body.revision_id, _course(body), actor=API, reason=body.reason)
         try:
             job = jobs.submit(request, body.idempotency_key)
         except PluginError as error:

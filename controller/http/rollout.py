@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller.http.auth import Access
+from controller.http.auth import API, Access
 from controller.http.guards import IfMatch, generation_of, guarded_by
 from controller.http.problems import answers
 from controller.rollout.rollouts import Rollouts
+from controller.rollout.tellings import split_events
+from controller.telling import tell_history
 from controller.views import revision_view, split_view
 from store import revisions, splits
 from store.database import Database
@@ -73,22 +75,25 @@ def _add_reads(router: APIRouter, database: Database) -> None:
 def _add_writes(router: APIRouter, database: Database, now: Callable[[], datetime], rollouts: Rollouts) -> None:
     @router.put("/split", summary="Set the traffic split.", responses=answers(201, 400, 409, 412))
     def put_split(workload_id: str, body: SplitBody, response: Response, match: IfMatch = None) -> dict[str, Any]:
+        at = now()
         split = splits.set_split(
             database,
             workload_id,
             [SplitEntry(each.revision_id, each.weight) for each in body.entries],
-            now(),
+            at,
             idempotency_key=body.idempotency_key,
             expected_generation=generation_of(match),
         )
+        tell_history(database, *split_events(split, at, API))
         rollouts.enforce_split(split)
         response.status_code = 201 if split.generation == 0 else 200
         return _shown(split, response)
 
     @router.post("/split/rollback", summary="Go back to the entries before.", responses=answers(409, 412))
     def rollback_split(workload_id: str, response: Response, match: IfMatch = None) -> dict[str, Any]:
-        expected = generation_of(match)
-        split = splits.rollback_split(database, workload_id, now(), expected_generation=expected)
+        expected, at = generation_of(match), now()
+        split = splits.rollback_split(database, workload_id, at, expected_generation=expected)
+        tell_history(database, *split_events(split, at, API, back=True))
         rollouts.enforce_split(split)
         return _shown(split, response)
 

@@ -20,15 +20,17 @@ from controller.engine.containers import ContainerSeen
 from controller.engine.events import EngineEvent
 from controller.errors import EngineError, StoreError
 from controller.healing.causes import bounded_lines, cause_of
+from controller.healing.deeds import deed_before, words_of_deed
 from controller.healing.doings import Doings
+from controller.healing.ended import Asked
 from controller.healing.holds import ENGINE, OPERATOR, release_events
 from controller.loop.converge import Reconciled
 from controller.loop.report import TickReport
 from store.database import Database
 from store.healing import list_holds, prune_healing, release_holds, row_of_container
 from store.healing_records import Hold
-from store.history import PRUNED_AT_ONCE, append_events, prune_events
-from store.history_records import Event, EventKind
+from store.history import PRUNED_AT_ONCE, append_events, prune_events, read_events
+from store.history_records import MOST_READ, Event, EventFilter, EventKind
 from store.records import ENDED_STATES
 
 MOST_WAITING = 512
@@ -40,6 +42,8 @@ COUNT_SECONDS = 60.0
 STOP_SECONDS = 0.5
 _MOST_REMEMBERED = 4_096
 _QUIET = frozenset({"backoff", "in_flight", "deferred", "in_sync"})
+_FINE = frozenset({"in_sync", "repaired"})
+_FAILED = frozenset({"failed", "timeout", "terminal", "unusable"})
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +76,16 @@ class _Started:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first answer of a source in this process; news only where the last one before it was none of success."""
+
+    event: Event
+
+
+_Job = _Ended | _Started | _First | Event
+
+
 class Chronicle:
     """Started once, stopped once. Everything it is told, it is told without waiting."""
 
@@ -93,11 +107,12 @@ class Chronicle:
         self._keeping = keeping
         self._now = now
         self._held = held
-        self._waiting: deque[_Ended | _Started | Event] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[_Job] = deque(maxlen=MOST_WAITING)
         self._wakeup = threading.Condition()
         self._stopping = False
         self._told: OrderedDict[str, datetime] = OrderedDict()
         self._answers: dict[str, tuple[str, str]] = {}
+        self._before: dict[str, str] | None = None
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
     def start(self) -> None:
@@ -138,16 +153,16 @@ class Chronicle:
         """Count the holds soon: one was made or ended."""
         self._put([])
 
-    def _answer(self, each: Reconciled, at: datetime) -> Event | None:
+    def _answer(self, each: Reconciled, at: datetime) -> Event | _First | None:
         if not each.called:
             return None
         said = (each.result, each.message)
         before = self._answers.get(each.workload_id)
         self._answers[each.workload_id] = said
-        if said == before or (each.result in _QUIET and (before is None or before[0] in _QUIET)):
+        if said == before or (each.result in _QUIET and before is not None and before[0] in _QUIET):
             return None
         message = f"source {each.source_kind}: {each.result}{': ' if each.message else ''}{each.message}"
-        return Event(
+        event = Event(
             at,
             EventKind.PLUGIN,
             self._host,
@@ -157,8 +172,11 @@ class Chronicle:
             message,
             f"source {each.source_kind}",
         )
+        if before is None:
+            return _First(event) if each.result in _QUIET else event
+        return _recovered(event, before[0])
 
-    def _put(self, jobs: Iterable[_Ended | _Started | Event]) -> None:
+    def _put(self, jobs: Iterable[_Job]) -> None:
         with self._wakeup:
             self._waiting.extend(jobs)
             self._wakeup.notify_all()
@@ -183,8 +201,10 @@ class Chronicle:
             except Exception:  # the thread goes on: a defect here costs what was waiting
                 log.exception("history has a gap")
 
-    def _work(self, jobs: list[_Ended | _Started | Event], *, tidy: bool) -> None:
+    def _work(self, jobs: list[_Job], *, tidy: bool) -> None:
         events = [each for each in jobs if isinstance(each, Event)]
+        firsts = [each for each in jobs if isinstance(each, _First)]
+        events += [event for each in firsts if (event := self._after_restart(each))]
         events += [event for each in jobs if isinstance(each, _Ended) and (event := self._explain(each))]
         append_events(self._database, events)
         started = {each.name for each in jobs if isinstance(each, _Started)}
@@ -193,6 +213,14 @@ class Chronicle:
         if tidy:
             self._tidy()
         self._count_holds()
+
+    def _after_restart(self, first: _First) -> Event | None:
+        """That a source recovered while nobody was told: it failed before this process began."""
+        if self._before is None:
+            asked = EventFilter(host=self._host, kinds=(EventKind.PLUGIN,), limit=MOST_READ)
+            self._before = {each.workload_id: each.reason for each in read_events(self._database, asked)}
+        before = self._before.pop(first.event.workload_id, "")
+        return _recovered(first.event, before) if before and before not in _FINE else None
 
     def _explain(self, ended: _Ended) -> Event | None:
         before = self._told.get(ended.container_id)
@@ -205,7 +233,7 @@ class Chronicle:
         self._told[ended.container_id] = ended.at
         while len(self._told) > _MOST_REMEMBERED:
             self._told.popitem(last=False)
-        asked = self._doings.asked(ended.container_id)
+        asked = self._asked(ended)
         try:
             seen = self._engine.inspect_container(ended.container_id)
             told = cause_of(row, self._host, ended.at, ended.exit_code, seen, asked)
@@ -215,6 +243,12 @@ class Chronicle:
         except EngineError:
             return cause_of(row, self._host, ended.at, ended.exit_code, None, asked)
         return replace(told, details={**told.details, "last_lines": lines})
+
+    def _asked(self, ended: _Ended) -> Asked:
+        """What was asked of it, also by a deploy of another process, which wrote it down."""
+        asked = self._doings.asked(ended.container_id)
+        deed = deed_before(self._database, self._host, ended.container_id, ended.at)
+        return asked if deed is None else replace(asked, ours_at=deed.at, ours_by=words_of_deed(deed))
 
     def _release(self, names: set[str]) -> None:
         """Who starts again what he stopped ends the hold that this made."""
@@ -233,3 +267,10 @@ class Chronicle:
         while not self._stopping and prune_events(self._database, before, self._keeping.rows) == PRUNED_AT_ONCE:
             log.debug("history is pruned")
         prune_healing(self._database, self._now())
+
+
+def _recovered(event: Event, before: str) -> Event:
+    """The same event, saying so where it ends a failure."""
+    if event.reason not in _FINE or before not in _FAILED:
+        return event
+    return replace(event, message=f"{event.message}; it recovered, {before} before")

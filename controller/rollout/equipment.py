@@ -19,6 +19,7 @@ from controller.engine.endpoint import Endpoint
 from controller.engine.verbs import EngineVerbs, unheard, unobserved
 from controller.errors import NotFound
 from controller.healing.budget import HealingLimits
+from controller.healing.deeds import Deeds
 from controller.healing.doings import Doings
 from controller.healing.healer import Healer, HealingRules
 from controller.plugins.registry import Registry, equip_sources
@@ -38,6 +39,10 @@ from store.turns import find_turn
 
 _CONNECT_SECONDS = 1.0
 _SERVICE_LABEL, _NUMBER_LABEL = "com.docker.compose.service", "com.docker.compose.container-number"
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251  # as the loop's clock; a command has no other
 
 
 def _always(_workload: Workload, _slot: str, _why: str) -> Permission:
@@ -207,7 +212,7 @@ class Hooks:
 
     ``environment`` is what git gets to see of ours. ``ask`` has a declaration deployed; returns whether somebody does
     that. ``doings`` are what a running controller sees of its engine, and ``healed`` hears what was decided about
-    healing.
+    healing. ``actor`` is who acts by this process, such as ``cli:root``.
     """
 
     observer: Observer = unobserved
@@ -217,6 +222,7 @@ class Hooks:
     doings: Doings = field(default_factory=Doings)
     healed: Callable[[str], None] = lambda _answer: None
     ask: Callable[[Workload, str], bool] = _nobody_deploys
+    actor: str = "controller"
 
 
 def equip(
@@ -224,18 +230,24 @@ def equip(
 ) -> EngineVerbs:
     """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
     hooks = hooks or Hooks()
+    deeds = Deeds(database, settings.host, hooks.actor, _utc_now)
+
+    def acting(container_id: str) -> None:
+        hooks.doings.acting(container_id)
+        deeds.acting(container_id)
+
     verbs = EngineVerbs(
         endpoint,
         timeout_seconds=settings.engine_timeout_seconds,
         observer=hooks.observer,
         pulled=hooks.pulled,
-        acting=hooks.doings.acting,
+        acting=acting,
     )
     healer = Healer(
         database,
         settings.host,
         verbs.inspect_container,
-        lambda: datetime.now(UTC),  # noqa: TID251  # as the loop's clock; a command has no other
+        _utc_now,
         doings=hooks.doings,
         rules=rules_of(settings),
         told=hooks.healed,

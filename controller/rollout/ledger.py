@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from controller.rollout.deployer import Deployment, Revision, SplitEntry, TrafficSplit
+from controller.rollout.tellings import gate_words
+from controller.rollout.walker import Verdict
+from controller.telling import tell_history
 from store.database import Database
-from store.errors import StoreError
-from store.history import append_events
 from store.history_records import Event, EventKind
 from store.index import list_containers
 from store.revisions import move_revision
@@ -18,7 +18,13 @@ from store.rollout_records import RevisionState
 from store.splits import deployment_of, set_split
 from store.turns import Turn
 
-log = structlog.get_logger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked for a deploy, and why."""
+
+    actor: str = ""
+    reason: str = ""
 
 
 def read_deployment(database: Database, workload_id: str, host: str) -> Deployment:
@@ -43,8 +49,12 @@ class StoreLedger:
         host: str,
         now: Callable[[], datetime],
         turn: Turn | None = None,
+        asked: Asked = Asked(),
     ) -> None:
-        """:param turn: that of the deploy; every write is fenced with it."""
+        """:param turn: that of the deploy; every write is fenced with it.
+        :param asked: who asked for it, for history.
+        """
+        self._asked = asked
         self._turn = turn
         self._database = database
         self._workload_id = workload_id
@@ -98,7 +108,20 @@ class StoreLedger:
         shares = ", ".join(f"{each.revision_id} {each.weight / 100:g} %" for each in entries)
         self._tell("", "shift", f"traffic goes to {shares}")
 
+    def tell_begun(self, revision: Revision) -> None:
+        """That a revision was made to be deployed, by whom, and why."""
+        why = f": {self._asked.reason}" if self._asked.reason else ""
+        self._tell(revision.id, "made", f"revision {revision.sequence} is made, to be deployed{why}")
+
+    def tell_gate(self, revision_id: str, verdict: Verdict) -> None:
+        """What a gate said of a revision under traffic."""
+        reason, said = gate_words(verdict)
+        self._tell(revision_id, reason, said, {"checks": dict(verdict.checks)})
+
     def _tell(self, subject: str, reason: str, message: str, details: Mapping[str, object] | None = None) -> None:
+        asked = self._asked
+        told = {**(details or {}), **({"asked": asked.reason} if asked.reason else {})}
+        actor = asked.actor or "deploy"
         event = Event(
             self._now(),
             EventKind.DEPLOY,
@@ -107,10 +130,7 @@ class StoreLedger:
             subject,
             reason,
             message,
-            "deploy",
-            details=details or {},
+            actor,
+            details=told,
         )
-        try:
-            append_events(self._database, [event])
-        except StoreError as error:
-            log.warning("history has a gap: a step of a deploy", workload=self._workload_id, reason=str(error))
+        tell_history(self._database, event)

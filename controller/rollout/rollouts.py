@@ -17,9 +17,11 @@ from controller.rollout.back import one_before, split_is_ready
 from controller.rollout.chain import Archive, Course, Drain, Shift, Stage, Step, Warm
 from controller.rollout.deploy import deployer_of, known_revision, revision_for
 from controller.rollout.deployer import Deployment, Revision, TrafficSplit
-from controller.rollout.ledger import StoreLedger, read_deployment
+from controller.rollout.ledger import Asked, StoreLedger, read_deployment
+from controller.rollout.tellings import split_events
 from controller.rollout.turns import HeldTurn, Patience, turn_held
 from controller.rollout.walker import Gate, Verdict, Walk, Walked
+from controller.telling import tell_history
 from store.database import Database
 from store.splits import get_split, rollback_split
 
@@ -122,10 +124,12 @@ class Rollouts:
                 held.say(f"{by} {revision.id}: {told_step(step)}")
                 told(step)
 
-            ledger = StoreLedger(self._database, workload.id, self._host, self._now, held.turn)
-            walk = Walk(
-                ledger, deployer, revision.id, request.course, request.gate, heard, lambda: self._halted(held)
-            )
+            asked = Asked(request.actor, request.reason)
+            ledger = StoreLedger(self._database, workload.id, self._host, self._now, held.turn, asked)
+            gate = _told_gate(request.gate, ledger)
+            walk = Walk(ledger, deployer, revision.id, request.course, gate, heard, lambda: self._halted(held))
+            if made:
+                ledger.tell_begun(revision)
             return Deployed(workload.id, revision.id, made, walk.walk())
 
     def check(self, request: DeployRequest) -> None:
@@ -179,7 +183,9 @@ class Rollouts:
         if split_is_ready(deployment):
             assert deployment.split is not None
             seen = deployment.split.generation
-            split = rollback_split(self._database, request.workload_id, self._now(), expected_generation=seen)
+            now = self._now()
+            split = rollback_split(self._database, request.workload_id, now, expected_generation=seen)
+            tell_history(self._database, *split_events(split, now, request.actor, back=True))
             self.enforce_split(split)
             return RolledBack(split, None)
         request = replace(request, revision_id=one_before(deployment).id)
@@ -188,6 +194,19 @@ class Rollouts:
 
     def _halted(self, held: HeldTurn) -> str:
         return "the process stops" if self._halt.is_set() else held.lost
+
+
+def _told_gate(gate: Gate, ledger: StoreLedger) -> Gate:
+    """A gate of which history is told; the one that is always open is none."""
+    if gate is always_open:
+        return gate
+
+    def looked(deployment: Deployment, revision_id: str) -> Verdict:
+        verdict = gate(deployment, revision_id)
+        ledger.tell_gate(revision_id, verdict)
+        return verdict
+
+    return looked
 
 
 def told_step(step: Step) -> str:

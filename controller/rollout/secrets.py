@@ -12,7 +12,9 @@ from controller.errors import NotFound, SecretInvalid, SecretsKeyInvalid, Secret
 from controller.keyring import Keyring, read_keyring
 from controller.plugins.environment import SECRET_NAME
 from controller.plugins.tools import SecretSeen
+from controller.telling import tell_history
 from store.database import Database
+from store.history_records import Event, EventKind
 from store.secrets import (
     Reencrypted,
     StoredSecret,
@@ -34,6 +36,8 @@ class Secrets:
 
     database: Database
     key_file: Path | None
+    actor: str = ""
+    """Who sets and deletes, for history."""
 
     def put(self, workload_id: str, name: str, value: str, now: datetime) -> StoredSecret:
         """Store a value, encrypted by the first key.
@@ -44,14 +48,18 @@ class Secrets:
         """
         _check(name, value)
         ciphertext = read_keyring(self.key_file).encrypt(value)
-        return put_secret(self.database, workload_id, name, ciphertext, now)
+        stored = put_secret(self.database, workload_id, name, ciphertext, now)
+        self._tell(now, stored, "set", f"secret {name} is set, generation {stored.generation}")
+        return stored
 
     def delete(self, workload_id: str, name: str, now: datetime) -> None:
         """Forget a value.
 
         :raises NotFound: no such workload or secret.
         """
+        gone = get_secret(self.database, workload_id, name)
         delete_secret(self.database, workload_id, name, now)
+        self._tell(now, gone, "deleted", f"secret {name} is deleted, generation {gone.generation}")
 
     def reveal(self, workload_id: str, name: str) -> str:
         """The value.
@@ -75,13 +83,33 @@ class Secrets:
         found = list_secrets(self.database, workload_id)
         return [(each, seen) for each, seen in zip(found, self._looked_at(found), strict=True)]
 
-    def rotate(self) -> Reencrypted:
+    def rotate(self, now: datetime) -> Reencrypted:
         """Encrypt all by the first key, in one transaction.
 
         :raises SecretsKeyInvalid: there are no keys.
         """
         keys = read_keyring(self.key_file)
-        return reencrypt_secrets(self.database, lambda each: keys.reencrypt(each.ciphertext))
+        became = reencrypt_secrets(self.database, lambda each: keys.reencrypt(each.ciphertext))
+        for each in became.done:
+            told = f"secret {each.name} is encrypted anew, generation {each.generation} as before"
+            self._tell(now, each, "rotated", told)
+        return became
+
+    def _tell(self, now: datetime, secret: StoredSecret, reason: str, message: str) -> None:
+        """Never the value."""
+        details = {"generation": secret.generation}
+        event = Event(
+            now,
+            EventKind.SECRET,
+            "",
+            secret.workload_id,
+            secret.name,
+            reason,
+            message,
+            self.actor,
+            details=details,
+        )
+        tell_history(self.database, event)
 
     def _looked_at(self, found: list[StoredSecret]) -> list[SecretSeen]:
         if not found:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.errors import Conflict
+from controller.errors import Conflict, TallydError
 from controller.labels import LabelNames
 from controller.plugins.registry import Registry
 from controller.plugins.tools import ActingEngine, TearsDown
 from controller.rollout.deployer import Revision, RuntimeConfig, Workload
 from controller.rollout.turns import turn_held
+from controller.telling import tell_history
 from store.database import Database
+from store.history_records import Event, EventKind
 from store.index import list_containers
 from store.records import MISSING
 from store.revisions import list_revisions, move_revision
@@ -124,12 +126,35 @@ class Teardown:
             told(what)
 
         for each in ordered:
-            with turn_held(self._database, each, f"{actor} tears down {each}"):
-                self._take_away(get_workload(self._database, each), data, say)
-            if not keep_declaration:
-                delete_workload(self._database, each, force=True)
-                say(f"workload {each}")
+            before = len(removed)
+            try:
+                with turn_held(self._database, each, f"{actor} tears down {each}"):
+                    self._take_away(get_workload(self._database, each), data, say)
+                if not keep_declaration:
+                    delete_workload(self._database, each, force=True)
+                    say(f"workload {each}")
+            except TallydError as error:
+                self._tell(each, actor, removed[before:], str(error))
+                raise
+            self._tell(each, actor, removed[before:])
         return removed
+
+    def _tell(self, workload_id: str, actor: str, removed: Sequence[str], failed: str = "") -> None:
+        what = f"removed {', '.join(removed)}" if removed else "nothing of it was there"
+        reason, message = ("failed", f"{what}; then: {failed}") if failed else ("torn_down", what)
+        details = {"removed": list(removed)}
+        event = Event(
+            self._now(),
+            EventKind.TEARDOWN,
+            self._host,
+            workload_id,
+            "",
+            reason,
+            message,
+            actor,
+            details=details,
+        )
+        tell_history(self._database, event)
 
     def _check(self, workloads: Sequence[Workload]) -> None:
         for each in workloads:

@@ -44,6 +44,13 @@ class Raises(Source):
     kind = "raises"
     def act(self, request): raise RuntimeError("I am broken")
 
+class Mends(Source):
+    kind = "mends"
+    def act(self, request):
+        if not os.path.exists(os.environ["STRANGE_CALLS"] + ".mended"):
+            raise RuntimeError("I need mending")
+        return Outcome(Result.IN_SYNC)
+
 class Exits(Source):
     kind = "exits"
     def act(self, request): sys.exit(7)
@@ -84,6 +91,7 @@ WORKING = {
     "succeeds": "Succeeds",
     "repairs": "Repairs",
     "raises": "Raises",
+    "mends": "Mends",
     "exits": "Exits",
     "interrupts": "Interrupts",
     "hangs": "Hangs",
@@ -254,3 +262,25 @@ def test_one_pass_and_the_doctor_tell_of_plugins(tallyd: Tallyd, calls: Path) ->
     text = yaml.safe_dump({"workloads": [spec("x", "lost")]})
     refused = tallyd("workload", "apply", "-f", "-", stdin=text).expect(2)
     assert "'lost' is installed but cannot be loaded" in refused.stderr
+
+
+def test_a_failing_plugin_is_seen_in_metrics_and_why_and_so_is_that_it_recovered(tallyd: Tallyd, calls: Path) -> None:
+    """R15, O5, S5: the count and the words; when it works again, also after a restart, `why` says so."""
+
+    def why(workload_id: str) -> str:
+        return tallyd.ok("why", workload_id).stdout
+
+    tallyd.apply(spec("shop", "mends"), spec("blog", "mends"))
+    with tallyd.running() as controller:
+        failed = 'tallyd_plugin_reconciles_total{kind="mends",result="failed"}'
+        controller.wait_ready().wait_for_metric(failed, 2)
+        words = "source mends: failed: RuntimeError: I need mending"
+        told = wait_until(lambda: said if words in (said := why("shop")) else "", 20, "the failure is told")
+        assert f"plugin: {words}" in told
+        assert f"source: {words}" in told.splitlines()[-1]
+    calls.with_suffix(".mended").touch()
+    with tallyd.running() as controller:
+        controller.wait_ready().wait_for_metric('tallyd_plugin_reconciles_total{kind="mends",result="in_sync"}', 2)
+        told = wait_until(lambda: said if "it recovered" in (said := why("shop")) else "", 20, "it is told")
+        assert "source mends: in_sync; it recovered, failed before" in told
+        assert not told.splitlines()[-1].startswith("source: ")

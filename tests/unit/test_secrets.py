@@ -91,12 +91,12 @@ def test_a_rotation_names_what_it_cannot_read(secrets: Secrets, tmp_path: Path) 
     put_secret(secrets.database, "shop", "BAD", "damaged", NOW)
     new = key_file(tmp_path).read_text(encoding="utf-8").strip()
     key_file(tmp_path, new, old)
-    became = secrets.rotate()
+    became = secrets.rotate(NOW)
     assert ([each.name for each in became.done], [each.name for each in became.unreadable]) == (["GOOD"], ["BAD"])
     key_file(tmp_path, new)
     assert secrets.reveal("shop", "GOOD") == CANARY
     with pytest.raises(SecretsKeyInvalid):
-        Secrets(secrets.database, None).rotate()
+        Secrets(secrets.database, None).rotate(NOW)
 
 
 def test_a_secret_belongs_to_a_workload(secrets: Secrets) -> None:

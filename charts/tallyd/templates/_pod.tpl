@@ -34,6 +34,10 @@ spec:
     {{- if eq .Values.mode "daemonset" }}
     supplementalGroups: [{{ int .Values.daemonset.socketGroup }}]
     {{- end }}
+  {{- else if .Values.secretsKey.existingSecret }}
+  # The file of keys belongs to root's group, since the pod has no fsGroup, and must not be open to everybody.
+  securityContext:
+    supplementalGroups: [0]
   {{- end }}
   {{- with include "tallyd.initContainers" . | trim }}
   initContainers:
@@ -84,6 +88,11 @@ spec:
         {{- if include "tallyd.hasSecrets" . }}
         - name: secrets
           mountPath: /run/tallyd-secrets
+          readOnly: true
+        {{- end }}
+        {{- if .Values.secretsKey.existingSecret }}
+        - name: secrets-key
+          mountPath: /run/tallyd-keys
           readOnly: true
         {{- end }}
         {{- with .Values.extraVolumeMounts }}
@@ -149,6 +158,10 @@ spec:
 {{- if .Values.reloadToken.existingSecret }}
 - name: TALLYD_RELOAD_TOKEN_FILE
   value: /run/tallyd-secrets/reload-token
+{{- end }}
+{{- if .Values.secretsKey.existingSecret }}
+- name: TALLYD_SECRETS_KEY_FILE
+  value: /run/tallyd-keys/keys
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
@@ -273,6 +286,15 @@ spec:
           items: [{key: {{ .secretKey }}, path: reload-token}]
       {{- end }}
       {{- end }}
+{{- end }}
+{{- with .Values.secretsKey }}
+{{- if .existingSecret }}
+- name: secrets-key
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items: [{key: {{ .secretKey }}, path: keys}]
+{{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
