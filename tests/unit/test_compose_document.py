@@ -18,6 +18,7 @@ from controller.plugins.sources.compose_document import (
     jobs_of,
     mark_of,
     runnable,
+    secret_variables,
     services_of,
     specs_of,
 )
@@ -118,9 +119,18 @@ def test_a_service_is_new_when_what_it_is_made_of_is(changed: Mapping[str, str])
 def test_what_is_run_has_each_service_labelled() -> None:
     """S3: beside the labels that were declared, in whichever form."""
     document = {"services": {"web": {"labels": ["a=b=c", "d"]}, "db": {}}}
-    made = json.loads(runnable(document, {"web": "1", "db": "2"}, "tallyd.spec"))
+    made = json.loads(runnable(document, {"web": {"tallyd.spec": "1"}, "db": {"tallyd.spec": "2"}}))
     assert made["services"]["web"]["labels"] == {"a": "b=c", "d": "", "tallyd.spec": "1"}
     assert made["services"]["db"]["labels"] == {"tallyd.spec": "2"}
+
+
+def test_variables_with_a_secret_in_them_are_known() -> None:
+    """S4: whatever stands beside it, in either form of Compose's; no others."""
+    given = {"A": "${TOKEN}", "B": "x${TOKEN}y", "C": "${TAG}", "D": None}
+    listed = [f"{name}={value}" for name, value in given.items()]
+    assert secret_variables({"environment": given}, ["TOKEN"]) == ["A", "B"]
+    assert secret_variables({"environment": listed}, ["TOKEN"]) == ["A", "B"]
+    assert secret_variables({}, ["TOKEN"]) == []
 
 
 def test_mounted_files_are_followed_and_data_is_not(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,16 @@ def test_a_job_that_failed_is_run_again_and_one_that_ended_well_is_not() -> None
     """S3, S5."""
     assert _plan(_seen("web"), DONE).services == []
     assert _plan(_seen("web"), _seen("job", "exited", exit_code=1)).services == ["job"]
+
+
+def test_what_may_not_be_healed_is_left_out() -> None:
+    """S5: Compose brings up whole services; of one that has a held container, the others are started singly."""
+    second = replace(_seen("web", "exited"), id="id-2", name="c-2")
+    plan = _plan(_seen("web", "exited"), second, _seen("job", "exited", exit_code=1))
+    assert [each.slot for each in plan.broken] == ["c-web", "c-2", "c-job"]
+    spared = plan.without({"c-web"})
+    assert (spared.services, spared.start, spared.why) == (["job"], ["id-2"], ["c-2 is stopped", "c-job is stopped"])
+    assert plan.without(()) == plan
 
 
 @pytest.mark.parametrize("state", ["paused", "restarting"])

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from controller.plugins.contract import Deployer, Deployment, PluginConfigInvalid, Source, VerbFailed
+from controller.plugins.sizes import bytes_of
 from controller.plugins.sources.image import ImageSource
-from controller.plugins.sources.image_options import bytes_of, seconds_of
+from controller.plugins.sources.image_options import seconds_of
 from tests.builders import HOST
 from tests.unit.rollouts import SHOP, revision
 

@@ -71,7 +71,6 @@ def test_every_setting_is_a_variable_and_a_file(tmp_path: Path, name: str) -> No
         "reload_token_previous": TOKEN,
         "manifests_prune": "true",
         "history_rows": "700",
-        "sites": "/srv/sites",
         "volume_roots": "/srv:/mnt/data",
     }
     value = samples.get(name, "7")

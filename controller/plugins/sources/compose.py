@@ -24,24 +24,22 @@ from controller.plugins.contract import (
     EngineTools,
     JsonSchema,
     Outcome,
-    PluginConfigInvalid,
     ReconcileRequest,
     Result,
     Retry,
-    Revision,
     RuntimeConfig,
     VerbFailed,
     Workload,
     revision_of,
     split_of,
 )
+from controller.plugins.draining import let_finish
 from controller.plugins.sources.compose_actions import (
     RUNNING,
     bring_up,
     go_back,
     held_by,
     pull_images,
-    repair,
     stop,
     take_down,
     tear_down,
@@ -52,14 +50,14 @@ from controller.plugins.sources.compose_options import ComposeOptions, declared_
 from controller.plugins.sources.compose_plan import (
     blocks_of,
     check_split,
-    differs,
-    failed_with,
     holders,
     outcome_of,
+    service_of,
     serving,
 )
 from controller.plugins.sources.compose_project import Project, bind, check_workload, containers_of, rows_of
 from controller.plugins.sources.compose_ready import Timing
+from controller.plugins.sources.compose_upkeep import look_after, news
 
 _BUSY_SECONDS = 5.0
 
@@ -124,6 +122,8 @@ class ComposeSource:
         """Have the images of all services on the engine."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
         with self._turn_of(project.workload.id), _told(_named(project)):
+            for name in project.options.secrets.values():
+                self._at_hand().reveal(project.workload, name)
             return _done(project, *pull_images(self._at_hand(), project))
 
     def warm(self, deployment: Deployment, revision_id: str) -> Done:
@@ -133,19 +133,23 @@ class ComposeSource:
             return _done(project, *self._warm(project, deployment))
 
     def drain(self, deployment: Deployment, revision_id: str) -> Done:
-        """Leave sessions in flight their time, then stop the project; nothing where it is another revision's."""
+        """Leave sessions in flight their time, or as much of it as they take, then stop the project.
+
+        Nothing where the project is another revision's.
+        """
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
         with self._turn_of(project.workload.id), _told(_named(project)):
             tools = self._at_hand()
             going = [each for each in held_by(tools, project) if each.state in RUNNING]
             if not going:
                 return _done(project, False)
-            if tools.pause(project.options.drain_seconds):
-                raise VerbFailed("the process stops; sessions in flight keep the rest of their time")
+            web = project.options.web
+            faces = [each for each in going if web is not None and service_of(each) == web.service]
+            waited = let_finish(tools, faces, project.options.drain_seconds, self._timing.monotonic)
             stop(tools, project)
             left = {each.id: each for each in containers_of(tools, project.workload)}
             ended = [(each.name, left[each.id].exit_code) for each in going if each.id in left]
-            return _done(project, True, {name: f"stopped, exit code {code}" for name, code in ended})
+            return _done(project, True, waited | {name: f"stopped, exit code {code}" for name, code in ended})
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Take the project down, without its volumes; nothing where it is another revision's."""
@@ -182,7 +186,7 @@ class ComposeSource:
     def reconcile(self, request: ReconcileRequest) -> Outcome:
         """Have the deployed revision up, by the verbs; have changed files deployed where that was declared."""
         tools, workload = self._at_hand(), request.workload
-        declared = declared_options_of(workload.source_config)
+        declared_options_of(workload.source_config)
         check_workload(workload)
         if doing := tools.busy(workload):
             raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
@@ -201,7 +205,7 @@ class ComposeSource:
             raise Retry(_BUSY_SECONDS, str(error)) from error
         finally:
             turn.release()
-        return outcome_of(repaired, [*self._news(declared, deployment, revision), *drifts])
+        return outcome_of(repaired, [*news(tools, deployment, revision, self.freeze), *drifts])
 
     def teardown(self, workload: Workload, *, data: bool) -> Sequence[str]:
         """Take the project down; returns what was removed.
@@ -241,32 +245,11 @@ class ComposeSource:
         """Returns what was repaired, and what is told."""
         tools = self._at_hand()
         with _told(_named(project)):
-            plan = project.plan(tools, containers_of(tools, project.workload), deployment.rows)
-            unwanted = plan.orphans if project.options.remove_orphans else ()
-            repaired = repair(tools, project, self._timing) if plan.services or unwanted else []
-            repaired += bind(tools, project)
+            repaired, told = look_after(tools, project, deployment, self._timing)
             fresh = tools.deployment(project.workload)
             if fresh is not None and fresh.split is not None and self.apply_traffic_split(fresh).changed:
                 repaired.append("routers follow")
-        return repaired, list(plan.told)
-
-    def _news(self, declared: ComposeOptions, deployment: Deployment, revision: Revision) -> list[str]:
-        """What was declared since the revision was made."""
-        try:
-            frozen, directory = self._frozen(declared)
-        except (PluginConfigInvalid, VerbFailed) as error:
-            return [f"what is declared now cannot be deployed: {error}"]
-        here = declared.model_copy(update={"directory": directory}) if declared.directory is not None else declared
-        if differs(here, options_of(revision.config)):
-            return ["deploy the declaration"]
-        digest = f"sha256:{digest_of(frozen)}"
-        if digest == revision.image_digest:
-            return []
-        if why := failed_with(digest, deployment):
-            return [f"its files changed, and could not be deployed: {why}"]
-        if declared.follow and self._at_hand().ask_deploy(deployment.workload, "its files changed"):
-            return ["its files changed; they are being deployed"]
-        return ["its files changed; deploy the declaration"]
+        return repaired, told
 
     def _at_hand(self) -> EngineTools:
         if self._tools is None:

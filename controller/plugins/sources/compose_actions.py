@@ -73,6 +73,8 @@ def bring_up(tools: EngineTools, project: Project, plan: Plan, timing: Timing, *
     if everything:
         services = sorted(set(wanted.specs) - (wanted.jobs - set(plan.services)))
     remove(tools, plan.strange)
+    for each in plan.start:
+        tools.engine.start_container(each)
     if services:
         # All of them are Compose's to bring into order; of a part, the others are not to be touched.
         alone = [] if set(services) == set(wanted.specs) else ["--no-deps", *services]
@@ -80,15 +82,16 @@ def bring_up(tools: EngineTools, project: Project, plan: Plan, timing: Timing, *
         grace = ["--timeout", str(project.options.stop_grace_seconds)]
         run(tools, project, ["up", "--detach", "--no-build", "--quiet-pull", *grace, *orphans, *alone], seconds)
         bind(tools, project)
-    looked_at = services or wanted.specs
+    looked_at = services or ([] if plan.start else wanted.specs)
     there = made_here(containers_of(tools, project.workload), wanted.spec_label)
-    chosen = [each for each in there if service_of(each) in looked_at]
+    chosen = [each for each in there if service_of(each) in looked_at or each.id in plan.start]
     return wait_until_up(tools, chosen, Patience(wanted.jobs, project.options.web, ends, seconds), timing)
 
 
-def repair(tools: EngineTools, project: Project, timing: Timing) -> list[str]:
+def repair(tools: EngineTools, project: Project, timing: Timing) -> tuple[list[str], list[str]]:
     """Repair what is to be repaired by the time that it is our turn: a deploy may have been faster.
 
+    :returns: what was repaired, and what was not because its budget or somebody says no.
     :raises DeployUnderWay: somebody deploys the workload.
     :raises VerbFailed: Compose refuses, or a service does not get up.
     :raises EngineError: the engine failed.
@@ -97,12 +100,35 @@ def repair(tools: EngineTools, project: Project, timing: Timing) -> list[str]:
         deployment = tools.deployment(project.workload)
         now = serving(deployment) if deployment is not None else None
         if deployment is None or now is None or now.id != project.revision.id:
-            return []
+            return [], []
         plan = project.plan(tools, containers_of(tools, project.workload), deployment.rows)
-        if plan.services:
-            bring_up(tools, project, plan, timing, everything=False)
+        denied = _denied(tools, project, plan)
+        allowed = plan.without(denied)
+        if allowed.services or allowed.start:
+            bring_up(tools, project, allowed, timing, everything=False)
         removed = remove(tools, plan.orphans) if project.options.remove_orphans else []
-        return [*plan.why, *removed]
+        return [*allowed.why, *removed], [f"{name} is not healed: {why}" for name, why in denied.items()]
+
+
+def _denied(tools: EngineTools, project: Project, plan: Plan) -> dict[str, str]:
+    """Ask for each broken container; returns which are not to be healed now, and why (S5).
+
+    A service is brought up as a whole. So where one of it may not be healed, it is not asked for those that would
+    have to be made anew: that would spend an attempt of theirs for nothing.
+    """
+    denied: dict[str, str] = {}
+    for service in plan.services:
+        spared = ""
+        for each in sorted(
+            (each for each in plan.broken if each.service == service), key=lambda each: not each.start
+        ):
+            if spared and not each.start:
+                denied[each.slot] = f"Compose would bring {spared} up too"
+                continue
+            answer = tools.may_heal(project.workload, each.slot, each.why)
+            if not answer.given:
+                denied[each.slot], spared = answer.message, each.slot
+    return denied
 
 
 def go_back(tools: EngineTools, project: Project, before: Revision | None, error: Exception) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,9 @@ def _check_services(document: Document, options: ComposeOptions) -> None:
     there = services_of(document, options.profiles)
     if not there:
         raise PluginConfigInvalid("there is no service; of those with profiles, only the ones of `profiles` count")
+    for name, service in there.items():
+        if strange := [each for each in secret_variables(service, options.secrets) if "," in each]:
+            raise PluginConfigInvalid(f"service {name!r}: {strange[0]!r} holds a secret; write it without a comma")
     asked = [("jobs", each) for each in options.jobs]
     asked += [("web.service", options.web.service)] if options.web is not None else []
     for key, name in asked:
@@ -196,12 +199,22 @@ def specs_of(document: Document, options: ComposeOptions, followed: Mapping[str,
     return specs
 
 
-def runnable(document: Document, specs: Mapping[str, str], label: str) -> bytes:
-    """A document for Compose, with each service's digest as a label on its containers."""
+def secret_variables(service: Mapping[str, Any], secrets: Collection[str]) -> list[str]:
+    """The variables of a service's containers whose values have a secret in them.
+
+    :param secrets: names, as they stand in the document.
+    """
+    given = service.get("environment") or {}
+    pairs = given.items() if isinstance(given, Mapping) else (str(each).partition("=")[::2] for each in given)
+    return sorted(str(name) for name, value in pairs if any(f"${{{each}}}" in str(value) for each in secrets))
+
+
+def runnable(document: Document, more: Mapping[str, Mapping[str, str]]) -> bytes:
+    """A document for Compose, with more labels on the containers of these services."""
     services = {}
     for name, service in (document.get("services") or {}).items():
         labels = service.get("labels") or {}
         if isinstance(labels, list):
             labels = dict(each.partition("=")[::2] for each in labels)
-        services[name] = {**service, "labels": {**labels, label: specs[name]}} if name in specs else service
+        services[name] = {**service, "labels": {**labels, **more[name]}} if name in more else service
     return json.dumps({**document, "services": services}).encode()

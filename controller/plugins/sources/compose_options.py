@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from controller.plugins.contract import PluginConfigInvalid, parse_config
+from controller.plugins.contract import EnvValue, PluginConfigInvalid, SecretRef, parse_config
 
 NO_DIRECTORY = "/tallyd-no-directory"
 """Stands for the folder of a project that has none: who names it meant a relative path."""
@@ -22,12 +22,6 @@ Service = Annotated[str, Field(pattern=_SERVICE, max_length=200)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Secret(_Strict):
-    """A value that is kept elsewhere, encrypted."""
-
-    secret: str = Field(min_length=1, max_length=200, description="name of the secret")
 
 
 class Web(_Strict):
@@ -48,7 +42,7 @@ class ComposeOptions(_Strict):
     files: list[str] = Field(default=[], description="Compose files in that folder; later ones override")
     inline: dict[str, JsonValue] | None = Field(default=None, description="the Compose file itself, instead of files")
     profiles: list[Service] = Field(default=[], description="profiles that are enabled")
-    env: dict[Variable, str | Secret] = Field(default={}, description="what `${NAME}` in the files stands for")
+    env: dict[Variable, EnvValue] = Field(default={}, description="what `${NAME}` in the files stands for")
     web: Web | None = Field(default=None, description="service and port that the public faces lead to")
     jobs: list[Service] = Field(default=[], description="services that run once and end with 0")
     follow: bool = Field(default=True, description="whether changed files are deployed without being asked")
@@ -100,7 +94,7 @@ class ComposeOptions(_Strict):
     @property
     def secrets(self) -> Mapping[str, str]:
         """Names of secrets, by variable."""
-        return {name: each.secret for name, each in self.env.items() if isinstance(each, Secret)}
+        return {name: each.secret for name, each in self.env.items() if isinstance(each, SecretRef)}
 
     @property
     def plain(self) -> Mapping[str, str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.plugins.contract import (
@@ -23,6 +23,7 @@ from controller.plugins.sources.compose_options import ComposeOptions, options_o
 PROJECT_LABEL, SERVICE_LABEL = "com.docker.compose.project", "com.docker.compose.service"
 _ONE_OFF_LABEL = "com.docker.compose.oneoff"
 _LEFT_ALONE = ("paused", "restarting")
+_STARTABLE = ("created", "exited")
 _UNDER_WAY = {RevisionState.STAGED, RevisionState.WARMING, RevisionState.DRAINING}
 
 
@@ -35,20 +36,59 @@ class Wanted:
     images: Mapping[str, str]
     jobs: frozenset[str]
     spec_label: str
+    project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A container that is not as it should be, by its name, its service, and why.
+
+    ``start`` is its id where it has only to be started again.
+    """
+
+    slot: str
+    service: str
+    why: str
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Services to bring up and why, containers of no service, and what is told and left alone.
+    """Services to bring up, which containers of them are broken, containers of no service, and what is told.
 
-    ``strange`` are containers that Compose would take for right, by their labels, and that are not.
+    ``strange`` are containers that Compose would take for right, by their labels, and that are not. ``start`` are ids
+    of containers to be started one by one, since others of their service are to be left alone.
     """
 
     services: Sequence[str] = ()
-    why: Sequence[str] = ()
+    broken: Sequence[Broken] = ()
     strange: Sequence[ContainerSeen] = ()
     orphans: Sequence[ContainerSeen] = ()
-    told: Sequence[str] = field(default=())
+    told: Sequence[str] = ()
+    start: Sequence[str] = ()
+
+    @property
+    def why(self) -> Sequence[str]:
+        """What is wrong, for people."""
+        return [each.why for each in self.broken]
+
+    def without(self, slots: Collection[str]) -> Plan:
+        """The same, with these containers left alone (S5).
+
+        Compose brings up whole services. So of a service that has one of them, the others are started one by one, as
+        far as they have only to be started.
+        """
+        if not slots:
+            return self
+        spared = {each.service for each in self.broken if each.slot in slots}
+        begun = [each for each in self.broken if each.service in spared and each.start and each.slot not in slots]
+        return replace(
+            self,
+            services=[each for each in self.services if each not in spared],
+            broken=[each for each in self.broken if each.service not in spared or each in begun],
+            strange=[each for each in self.strange if service_of(each) not in spared],
+            start=[each.start for each in begun],
+        )
 
 
 def service_of(seen: ContainerSeen) -> str:
@@ -64,25 +104,26 @@ def made_here(containers: Iterable[ContainerSeen], spec_label: str) -> list[Cont
 def plan_of(wanted: Wanted, containers: Sequence[ContainerSeen], rows: Iterable[ContainerRow]) -> Plan:
     """What there is to do for a revision to be up. ``rows`` tell how many containers it had."""
     there = {each.id for each in containers}
-    gone: dict[str, str] = {}
-    for row in rows:
-        if row.stage_id == wanted.revision_id and row.container_id not in there:
-            gone.setdefault(row.role, f"{row.name} is gone")
+    missed = [each for each in rows if each.stage_id == wanted.revision_id and each.container_id not in there]
+    gone = [Broken(each.name, each.role, f"{each.name} is gone") for each in missed]
     regular = [each for each in containers if each.labels.get(_ONE_OFF_LABEL) != "True"]
-    services, whys, told, strange = [], [], [], []
+    services, broken, told, strange = [], [], [], []
     for name in wanted.specs:
         mine = [each for each in regular if service_of(each) == name]
-        why, left_alone = _look_at(name, mine, wanted)
-        why += [gone[name]] if name in gone else []
+        ours = made_here(mine, wanted.spec_label)
+        wrong, left_alone = _look_at(name, mine, wanted)
+        wrong += [each for each in gone if each.service == name]
+        if not ours and not wrong:
+            wrong = [Broken(f"{wanted.project}-{name}-1", name, f"service {name} has no container")]
         told += left_alone
-        if why and not any(each.state in _LEFT_ALONE for each in mine):
+        if wrong and not any(each.state in _LEFT_ALONE for each in mine):
             services.append(name)
-            whys += why
-            strange += [each for each in made_here(mine, wanted.spec_label) if _is_strange(each, name, wanted)]
-        elif why:
-            told += why
+            broken += wrong
+            strange += [each for each in ours if _is_strange(each, name, wanted)]
+        else:
+            told += [each.why for each in wrong]
     orphans = [each for each in made_here(regular, wanted.spec_label) if service_of(each) not in wanted.specs]
-    return Plan(services, whys, strange, orphans, told)
+    return Plan(services, broken, strange, orphans, told)
 
 
 def _is_strange(seen: ContainerSeen, name: str, wanted: Wanted) -> bool:
@@ -91,23 +132,25 @@ def _is_strange(seen: ContainerSeen, name: str, wanted: Wanted) -> bool:
     return seen.labels[wanted.spec_label] == wanted.specs[name] and seen.image_ref != image
 
 
-def _look_at(name: str, mine: Sequence[ContainerSeen], wanted: Wanted) -> tuple[list[str], list[str]]:
+def _look_at(name: str, mine: Sequence[ContainerSeen], wanted: Wanted) -> tuple[list[Broken], list[str]]:
     """What is to be mended in a service, and what is only told."""
     ours = made_here(mine, wanted.spec_label)
-    why = [] if ours else [f"service {name} has no container"]
+    wrong: list[Broken] = []
     told = [f"{each.name} claims service {name} and was not made by tallyd" for each in mine if each not in ours]
     for each in ours:
         if each.labels[wanted.spec_label] != wanted.specs[name]:
-            why.append(f"{each.name} is not as declared")
+            wrong.append(Broken(each.name, name, f"{each.name} is not as declared"))
         elif _is_strange(each, name, wanted):
-            why.append(f"{each.name} is of image {each.image_ref}")
+            wrong.append(Broken(each.name, name, f"{each.name} is of image {each.image_ref}"))
         elif each.state in _LEFT_ALONE:
             told.append(f"{each.name} is {each.state}")
         elif each.state != "running" and not has_done(each, wanted.jobs):
-            why.append(f"{each.name} is {'stopped' if each.state == 'exited' else each.state}")
+            how = "stopped" if each.state == "exited" else each.state
+            start = each.id if each.state in _STARTABLE else ""
+            wrong.append(Broken(each.name, name, f"{each.name} is {how}", start))
         elif each.health == "unhealthy":
             told.append(f"{each.name} is unhealthy")
-    return why, told
+    return wrong, told
 
 
 def has_done(seen: ContainerSeen, jobs: frozenset[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from controller.plugins.contract import (
     ComposeDone,
@@ -19,7 +19,15 @@ from controller.plugins.contract import (
     Workload,
     WorkloadKind,
 )
-from controller.plugins.sources.compose_document import Document, images_of, jobs_of, runnable, services_of, specs_of
+from controller.plugins.sources.compose_document import (
+    Document,
+    images_of,
+    jobs_of,
+    runnable,
+    secret_variables,
+    services_of,
+    specs_of,
+)
 from controller.plugins.sources.compose_options import NO_DIRECTORY, ComposeOptions, options_of
 from controller.plugins.sources.compose_plan import (
     PROJECT_LABEL,
@@ -35,14 +43,6 @@ from controller.plugins.sources.compose_plan import (
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TOLD_LINES, _LEAST_HIDDEN = 12, 8
-
-
-@runtime_checkable
-class Reveals(Protocol):
-    """Tools that know secrets."""
-
-    def reveal(self, workload: Workload, name: str) -> str:
-        """The value of a secret of this workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,18 @@ class Project:
         """What the revision wants."""
         specs = wanted_services(self.specs, services_of(self.document, self.options.profiles))
         images, jobs = images_of(self.document, self.options), jobs_of(self.document, self.options)
-        return Wanted(self.revision.id, specs, images, jobs, spec_label(prefix))
+        return Wanted(self.revision.id, specs, images, jobs, spec_label(prefix), self.workload.ref)
+
+    def labels(self, prefix: str) -> dict[str, dict[str, str]]:
+        """What the containers of each service are labelled with, besides its own."""
+        told = {
+            name: ",".join(secret_variables(service, self.options.secrets))
+            for name, service in services_of(self.document, self.options.profiles).items()
+        }
+        return {
+            name: {spec_label(prefix): spec} | ({f"{prefix}.secret-variables": told[name]} if told[name] else {})
+            for name, spec in self.specs.items()
+        }
 
     def plan(self, tools: EngineTools, containers: Sequence[ContainerSeen], rows: Sequence[ContainerRow]) -> Plan:
         """What there is to do for it to be up."""
@@ -151,16 +162,14 @@ def run(tools: EngineTools, project: Project, arguments: Sequence[str], deadline
     """
     options = project.options
     hidden = dict(options.plain)
-    secret = {}
-    for variable, name in options.secrets.items():
-        secret[variable] = _revealed(tools, project.workload, name)
+    secret = {variable: tools.reveal(project.workload, name) for variable, name in options.secrets.items()}
     done = tools.engine.compose(
         ComposeRun(
             arguments,
             project.workload.ref,
             options.directory or NO_DIRECTORY,
             max(1.0, deadline_seconds),
-            document=runnable(project.document, project.specs, spec_label(tools.prefix)),
+            document=runnable(project.document, project.labels(tools.prefix)),
             profiles=options.profiles,
             # Plain values stand in the document already.
             environment=secret,
@@ -171,12 +180,6 @@ def run(tools: EngineTools, project: Project, arguments: Sequence[str], deadline
         said = told(done, hidden, secret)
         raise VerbFailed(f"compose {arguments[0]}: {said}", {"compose": said})
     return done
-
-
-def _revealed(tools: EngineTools, workload: Workload, name: str) -> str:
-    if not isinstance(tools, Reveals):
-        raise VerbFailed(f"secret {name!r} cannot be read: this process knows no secrets")
-    return tools.reveal(workload, name)
 
 
 def told(done: ComposeDone, plain: Mapping[str, str], secret: Mapping[str, str] | None = None) -> str:

@@ -25,38 +25,30 @@ from controller.plugins.contract import (
     Result,
     Retry,
     Revision,
-    RevisionState,
     RuntimeConfig,
     VerbFailed,
     Workload,
-    WorkloadKind,
     revision_of,
     split_of,
 )
+from controller.plugins.draining import let_finish
 from controller.plugins.image_reference import credentials_for
+from controller.plugins.sources.image_actions import check_revision, due, have_image, repair, take_away
 from controller.plugins.sources.image_containers import (
     RUNNING,
     Target,
     bring_up,
-    image_at_hand,
     of_this,
     of_workload,
-    plan_for,
     rebind,
     remove_all,
     stop_all,
 )
-from controller.plugins.sources.image_drain import let_finish
 from controller.plugins.sources.image_options import ImageOptions
-from controller.plugins.sources.image_plan import (
-    blocks_of,
-    of_revision,
-    options_of,
-    pinned,
-)
+from controller.plugins.sources.image_plan import blocks_of, options_of
 from controller.plugins.sources.image_ready import Timing
 from controller.plugins.sources.image_upkeep import behind, outcome_of, serving, unwell
-from controller.plugins.sources.image_volumes import check_paths, remove_of_revision, remove_of_workload
+from controller.plugins.sources.image_volumes import remove_of_workload
 
 _BUSY_SECONDS = 5.0
 
@@ -103,9 +95,9 @@ class ImageSource:
     def stage(self, deployment: Deployment, revision_id: str) -> Done:
         """Have the image on the engine, by its digest."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
-        _check_revision(target)
+        check_revision(target)
         with self._turn(target), _told(_named(target)):
-            return self._stage(target)
+            return _done(target, *have_image(self._at_hand(), target))
 
     def warm(self, deployment: Deployment, revision_id: str) -> Done:
         """Start the containers; returns when each answers, and stops them where one does not."""
@@ -122,14 +114,16 @@ class ImageSource:
             running = [each for each in of_this(tools, target) if each.state in RUNNING]
             if not running:
                 return _done(target, False)
-            waited = let_finish(tools, running, target.options, self._timing)
+            faces = running if target.options.port is not None else []
+            waited = let_finish(tools, faces, target.options.drain_seconds, self._timing.monotonic)
             return _done(target, True, {**waited, **stop_all(tools, of_this(tools, target))})
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Remove the containers and their rows; the image stays, for who goes back to it."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         with self._turn(target), _told(_named(target)):
-            return self._archive(target)
+            gone = take_away(self._at_hand(), target)
+        return _done(target, bool(gone), dict.fromkeys(gone, "removed"))
 
     def teardown(self, workload: Workload, *, data: bool) -> Sequence[str]:
         """Remove its containers, rows and volumes; volumes of scope `named` and `absolute` are nobody's to remove."""
@@ -174,7 +168,7 @@ class ImageSource:
             ready = serving(deployment)
             if not ready:
                 return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
-            repaired, denied = self._repaired(workload) if self._due(deployment, ready) else ([], [])
+            repaired, denied = repair(tools, workload, self._timing) if due(tools, deployment, ready) else ([], [])
             repaired += self._lead_there(workload, ready)
             drifts = [*behind(tools, workload, ready), *denied]
             drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
@@ -183,69 +177,6 @@ class ImageSource:
         finally:
             turn.release()
         return outcome_of(repaired, drifts)
-
-    def _due(self, deployment: Deployment, ready: Sequence[Revision]) -> bool:
-        """Whether anything is to be repaired. Only looks."""
-        tools = self._at_hand()
-        lacking = any(
-            not image_at_hand(tools, each) or not plan_for(tools, Target.of(deployment, each)).empty for each in ready
-        )
-        return lacking or bool(self._left_over(deployment))
-
-    def _repaired(self, workload: Workload) -> tuple[list[str], list[str]]:
-        """Repair what is to be repaired by the time that it is our turn: a deploy may have been faster.
-
-        :returns: what was repaired, and what was not because its budget or somebody says no.
-        """
-        tools = self._at_hand()
-        with tools.turn(workload, "drift is repaired"):
-            deployment = tools.deployment(workload)
-            if deployment is None:
-                return [], []
-            repaired: list[str] = []
-            denied: list[str] = []
-            for each in serving(deployment):
-                done, left = self._repair(deployment, each)
-                repaired += done
-                denied += left
-            return [*repaired, *self._clear_away(deployment)], denied
-
-    def _stage(self, target: Target) -> Done:
-        tools, reference = self._at_hand(), pinned(target.revision)
-        check_paths(tools, target.options.volumes)
-        for name in target.options.secrets.values():
-            tools.reveal(target.workload, name)
-        if found := image_at_hand(tools, target.revision):
-            return _done(target, False, {"image": f"{found} is here"})
-        tools.engine.pull_image(reference, credentials_for(target.options.image, target.options.credentials_file))
-        if not tools.engine.find_image(reference):
-            raise VerbFailed(
-                f"{reference} was pulled, and is not on the engine", {"image": "not there by its digest"}
-            )
-        return _done(target, True, {"image": f"{reference} was pulled"})
-
-    def _archive(self, target: Target) -> Done:
-        tools = self._at_hand()
-        containers = of_this(tools, target)
-        stop_all(tools, containers)
-        remove_all(tools, containers)
-        tools.drop_rows(target.workload, target.revision)
-        gone = [*(each.name for each in containers), *remove_of_revision(tools, target.workload, target.revision)]
-        return _done(target, bool(gone), dict.fromkeys(gone, "removed"))
-
-    def _repair(self, deployment: Deployment, revision: Revision) -> tuple[Sequence[str], Sequence[str]]:
-        tools, target = self._at_hand(), Target.of(deployment, revision)
-        if not image_at_hand(tools, revision):
-            self._stage(target)
-        plan = plan_for(tools, target)
-        if plan.empty:
-            return plan.why, []
-        asked = {name: tools.may_heal(target.workload, name, why) for name, why in plan.repaired.items()}
-        denied = {name: answer.message for name, answer in asked.items() if not answer.given}
-        allowed = plan.without(denied)
-        if not allowed.empty:
-            bring_up(tools, target, self._timing, all_or_none=False, repairs=allowed)
-        return allowed.why, [f"{name} is not healed: {message}" for name, message in denied.items()]
 
     def _lead_there(self, workload: Workload, ready: Sequence[Revision]) -> Sequence[str]:
         """Containers that were started again may have other addresses."""
@@ -260,18 +191,6 @@ class ImageSource:
         if deployment is None or deployment.split is None:
             return moved
         return [*moved, "routers follow"] if self.apply_traffic_split(deployment).changed else moved
-
-    def _clear_away(self, deployment: Deployment) -> Sequence[str]:
-        left = self._left_over(deployment)
-        for each in left:
-            self._archive(Target.of(deployment, each))
-        return [f"containers of archived revision {each.sequence} are removed" for each in left]
-
-    def _left_over(self, deployment: Deployment) -> Sequence[Revision]:
-        tools = self._at_hand()
-        there = of_workload(tools, deployment.workload)
-        archived = [each for each in deployment.revisions.values() if each.state is RevisionState.ARCHIVED]
-        return [each for each in archived if of_revision(there, each, tools.prefix)]
 
     def _at_hand(self) -> EngineTools:
         if self._tools is None:
@@ -299,13 +218,6 @@ def _told(what: str) -> Iterator[None]:
 
 def _named(target: Target) -> str:
     return f"workload {target.workload.id!r}, revision {target.revision.id!r}"
-
-
-def _check_revision(target: Target) -> None:
-    if not target.revision.image_digest:
-        raise VerbFailed(f"revision {target.revision.id!r} records no image digest; resolve its image first")
-    if target.workload.kind is not WorkloadKind.PROJECT:
-        raise VerbFailed(f"workload {target.workload.id!r} is a {target.workload.kind}; `image` deploys projects")
 
 
 def _done(target: Target, changed: bool, checks: Mapping[str, str] | None = None) -> Done:

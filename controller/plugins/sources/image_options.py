@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from controller.plugins.contract import EnvValue, SecretRef
+from controller.plugins.sizes import bytes_of
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _REFERENCE = r"^[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _VARIABLE = r"^[^=\x00]+$"
@@ -28,17 +27,6 @@ def seconds_of(text: str) -> float:
         raise ValueError(f"{text!r} is no duration; write for example 10s, 1m30s or 500ms")
     hours, minutes, seconds, milliseconds = (float(each or 0) for each in found.groups())
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-
-
-def bytes_of(text: str) -> int:
-    """A size such as ``64m`` in bytes.
-
-    :raises ValueError: it is none.
-    """
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is no size; write for example 64m or 1.5g")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def _duration(text: str) -> str:

@@ -20,7 +20,8 @@ from controller.plugins.contract import (
     parse_faces,
 )
 from controller.plugins.image_reference import repository_of
-from controller.plugins.sources.image_options import ImageOptions, bytes_of, seconds_of
+from controller.plugins.sizes import bytes_of
+from controller.plugins.sources.image_options import ImageOptions, seconds_of
 from controller.plugins.sources.image_volumes import volume_spec
 
 _STARTABLE = ("created", "exited")

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.plugins.contract import EngineTools, PluginConfigInvalid, Revision, VerbFailed, Workload
+from controller.plugins.sizes import bytes_of
 from controller.plugins.sources.static_git import Repository
-from controller.plugins.sources.static_options import StaticOptions, bytes_of, options_of
+from controller.plugins.sources.static_options import StaticOptions, options_of
 from controller.plugins.sources.static_releases import Site
 from controller.plugins.sources.static_server import Server, server_of
 from controller.plugins.sources.static_tree import Folder, Limits, Measured, Tree, check_links, measure

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from controller.plugins.contract import PluginConfigInvalid, parse_config
+from controller.plugins.sizes import bytes_of
 
 DEFAULT_IMAGE = "nginx:1.28-alpine"
 FIRST_PREVIEW_PORT = 8079
@@ -20,20 +21,7 @@ _URL = re.compile(
     r"(https?|ssh|git|file)://[^\s'\"\\-][^\s'\"\\]*|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s'\"\\-][^\s'\"\\]*"
 )
 _PASSWORD = re.compile(r"^[a-z]+://[^/]*:[^/]*@|^https?://[^/]*@")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _FORBIDDEN_LABELS = ("com.docker.compose.",)
-
-
-def bytes_of(text: str) -> int:
-    """A size such as ``64m`` in bytes.
-
-    :raises ValueError: it is none.
-    """
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is no size; write for example 64m or 1.5g")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def _size(text: str) -> str:

@@ -23,7 +23,8 @@ from controller.plugins.contract import (
     VolumeSpec,
     Workload,
 )
-from controller.plugins.sources.static_options import StaticOptions, bytes_of, options_of
+from controller.plugins.sizes import bytes_of
+from controller.plugins.sources.static_options import StaticOptions, options_of
 from controller.plugins.sources.static_releases import conf_name
 
 RUNNING = ("running", "paused", "restarting")

@@ -79,15 +79,10 @@ class Upkeep:
             repaired.append("its image was pulled")
         if target.server.configuration and site.configure(target.server.configuration):
             repaired.append("the configuration of its web server is written again")
-        wrong = wrong_server(tools, target, servers_of(tools, target.workload))
-        if wrong and release:
-            name = target.server.spec.name
-            permission = tools.may_heal(target.workload, name, wrong)
-            if permission.given:
-                bring_up(tools, target, public_question(target.options, site.path_of(release)), timing)
-                repaired.append(wrong)
-            else:
-                drifts.append(f"{name} is not healed: {permission.message}")
+        if release:
+            healed, denied = self._heal_server(tools, target, timing)
+            repaired += healed
+            drifts += denied
         if bind(tools, target, deployment, revision_too=True):
             repaired.append("its row is bound")
         repaired += self._clear_away(tools, target, deployment)
@@ -142,6 +137,17 @@ class Upkeep:
             return [], [f"{what}, and cannot be copied again: {error}"]
         self.exchange(target, release, fresh)
         return [f"{what}"], []
+
+    def _heal_server(self, tools: EngineTools, target: Target, timing: Timing) -> tuple[list[str], list[str]]:
+        """Have the web server up, if its budget allows and nobody holds it (S5)."""
+        wrong, name = wrong_server(tools, target, servers_of(tools, target.workload)), target.server.spec.name
+        if not wrong:
+            return [], []
+        answer = tools.may_heal(target.workload, name, wrong)
+        if not answer.given:
+            return [], [f"{name} is not healed: {answer.message}"]
+        bring_up(tools, target, public_question(target.options, target.site.path_of(target.release)), timing)
+        return [wrong], []
 
     def _clear_away(self, tools: EngineTools, target: Target, deployment: Deployment) -> list[str]:
         site = target.site
