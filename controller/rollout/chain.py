@@ -151,6 +151,8 @@ def _shared_out(others: dict[str, int], left: int) -> list[SplitEntry]:
 def _clear_away(deployment: Deployment, target: Revision, course: Course) -> Step:
     others = [each for each in deployment.revisions.values() if each.id != target.id]
     for each in others:
+        if each.state in (S.STAGED, S.WARMING):  # a deploy that was cut short, and not gone on with
+            return Archive(each)
         if each.state in (S.READY, S.DRAINING):
             return Drain(each)
     inactive = sorted((each for each in others if each.state is S.INACTIVE), key=lambda each: -each.sequence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.plugins.contract import ContainerSeen, Deployment, Outcome, Result, Revision, RevisionState
-from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell
+from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell, waiting
 from tests.builders import HOST
 from tests.unit.rollouts import SHOP
 
@@ -22,16 +22,21 @@ def looked_after(*states: str, strategy: str = "blue-green") -> list[int]:
 
 
 def test_the_revisions_that_are_ready_are_looked_after() -> None:
-    """S3: all of them, as long as no deploy is under way."""
+    """S3: all of them."""
     assert looked_after("inactive", "ready", "failed", "ready", "archived") == [2, 4]
     assert looked_after("inactive", "ready", strategy="recreate") == [2]
     assert looked_after() == []
 
 
 @pytest.mark.parametrize("state", ["staged", "warming", "draining"])
-def test_a_deploy_is_left_alone(state: str) -> None:
-    """S3: its containers come and go on purpose."""
-    assert looked_after("ready", state) == []
+def test_a_deploy_that_was_cut_short_is_told(state: str) -> None:
+    """S3, L2: who serves is looked after all the same, and a person is told how to go on."""
+    assert looked_after("ready", state) == [1]
+    left = Revision("r2", "shop", 2, "shop:1", "", "", state=RevisionState(state))
+    answer = waiting(Deployment(SHOP, {"r2": left}, None, HOST))
+    told = f"the deploy was cut short, revision 2 is {state}; go on with: tallyd deploy shop"
+    assert answer == Outcome(Result.DRIFT, told)
+    assert waiting(Deployment(SHOP, {}, None, HOST)).result is Result.IN_SYNC
 
 
 def test_two_that_cannot_run_side_by_side_are_left_alone() -> None:

@@ -33,6 +33,7 @@ from controller.plugins.contract import (
     revision_of,
     split_of,
 )
+from controller.plugins.cut_short import cut_short, go_on
 from controller.plugins.draining import let_finish
 from controller.plugins.sources.compose_actions import (
     RUNNING,
@@ -186,7 +187,7 @@ class ComposeSource:
     def reconcile(self, request: ReconcileRequest) -> Outcome:
         """Have the deployed revision up, by the verbs; have changed files deployed where that was declared."""
         tools, workload = self._at_hand(), request.workload
-        declared_options_of(workload.source_config)
+        declared = declared_options_of(workload.source_config)
         check_workload(workload)
         if doing := tools.busy(workload):
             raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
@@ -197,9 +198,11 @@ class ComposeSource:
             deployment = tools.deployment(workload)
             if deployment is None or not deployment.revisions:
                 return Outcome(Result.DRIFT, "nothing is deployed yet")
+            if (left := cut_short(deployment)) is not None:
+                return go_on(tools, deployment, left, follow=declared.follow)
             revision = serving(deployment)
             if revision is None:
-                return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
+                return Outcome(Result.IN_SYNC, "no deploy has ended well yet")
             repaired, drifts = self._look_after(Project.of(workload, revision), deployment)
         except DeployUnderWay as error:
             raise Retry(_BUSY_SECONDS, str(error)) from error

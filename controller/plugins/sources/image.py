@@ -47,7 +47,7 @@ from controller.plugins.sources.image_containers import (
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.image_plan import blocks_of, options_of
 from controller.plugins.sources.image_ready import Timing
-from controller.plugins.sources.image_upkeep import behind, outcome_of, serving, unwell
+from controller.plugins.sources.image_upkeep import behind, left_over, outcome_of, serving, unwell, waiting
 from controller.plugins.sources.image_volumes import remove_of_workload
 
 _BUSY_SECONDS = 5.0
@@ -167,10 +167,10 @@ class ImageSource:
                 return Outcome(Result.DRIFT, "nothing is deployed yet")
             ready = serving(deployment)
             if not ready:
-                return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
+                return waiting(deployment)
             repaired, denied = repair(tools, workload, self._timing) if due(tools, deployment, ready) else ([], [])
             repaired += self._lead_there(workload, ready)
-            drifts = [*behind(tools, workload, ready), *denied]
+            drifts = [*left_over(deployment), *behind(tools, workload, ready), *denied]
             drifts += unwell(of_workload(tools, workload), ready, tools.prefix)
         except DeployUnderWay as error:
             raise Retry(_BUSY_SECONDS, str(error)) from error

@@ -14,17 +14,27 @@ from controller.plugins.contract import (
     RevisionState,
     Workload,
 )
+from controller.plugins.cut_short import cut_short, told_of
 from controller.plugins.sources.image_plan import of_revision, options_of
-
-_UNDER_WAY = {RevisionState.STAGED, RevisionState.WARMING, RevisionState.DRAINING}
 
 
 def serving(deployment: Deployment) -> Sequence[Revision]:
-    """The revisions to look after; none while a deploy is under way, whose containers are its own business."""
-    states = {each.state for each in deployment.revisions.values()}
+    """The revisions to look after where nobody deploys: those that are ready, whatever a deploy left behind."""
     ready = [each for each in deployment.revisions.values() if each.state is RevisionState.READY]
     one_alone = any(options_of(each.config).strategy == "recreate" for each in ready)
-    return [] if states & _UNDER_WAY or (one_alone and len(ready) > 1) else ready
+    return [] if one_alone and len(ready) > 1 else ready
+
+
+def waiting(deployment: Deployment) -> Outcome:
+    """The answer where there is nothing to look after."""
+    told = left_over(deployment)
+    return Outcome(Result.DRIFT, told[0]) if told else Outcome(Result.IN_SYNC, "no deploy has ended well yet")
+
+
+def left_over(deployment: Deployment) -> list[str]:
+    """That a deploy was cut short. A person asked for it, so a person goes on with it."""
+    left = cut_short(deployment)
+    return [] if left is None else [told_of(left)]
 
 
 def unwell(there: Iterable[ContainerSeen], ready: Sequence[Revision], prefix: str) -> list[str]:

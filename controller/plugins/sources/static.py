@@ -34,6 +34,7 @@ from controller.plugins.contract import (
     revision_of,
     split_of,
 )
+from controller.plugins.cut_short import cut_short, go_on
 from controller.plugins.sources.static_actions import bind, bring_up, clear_servers, have_image, publish, take_away
 from controller.plugins.sources.static_content import Target, copy_release, directory_of, measured, site_of
 from controller.plugins.sources.static_options import StaticOptions, declared_options_of, options_of
@@ -190,8 +191,10 @@ class StaticSource:
             before = tools.deployment(workload)
             if before is None or not before.revisions:
                 return Outcome(Result.DRIFT, "nothing is deployed yet")
+            if (left := cut_short(before)) is not None:
+                return go_on(tools, before, left, follow=declared.follow)
             if serving(before) is None:
-                return Outcome(Result.IN_SYNC, "a deploy is under way, or none has ended well yet")
+                return Outcome(Result.IN_SYNC, "no deploy has ended well yet")
             with _told(f"workload {workload.id!r}"), site_of(tools, workload).locked(patient=False) as got:
                 # Read anew: what another process staged before we had the lock is not taken for left over.
                 deployment = tools.deployment(workload)
