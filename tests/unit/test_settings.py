@@ -73,7 +73,6 @@ def test_every_setting_is_a_variable_and_a_file(tmp_path: Path, name: str) -> No
         "history_rows": "700",
         "sites": "/srv/sites",
         "volume_roots": "/srv:/mnt/data",
-        "sites": "/srv/sites",
     }
     value = samples.get(name, "7")
     path = tmp_path / "value"
