@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from controller.errors import InvalidSplit, PluginConfigInvalid, VerbFailed
-from controller.plugins.contract import Result
+from controller.plugins.contract import Permission, Result, Workload
 from controller.plugins.sources.static_tree import Folder, Limits, measure
 from tests.harness import BUSYBOX, World, wait_until
 from tests.harness.git import Forge
@@ -531,3 +531,23 @@ def test_a_drain_that_is_cut_short_goes_on(sites: Sites, tmp_path: Path) -> None
             sites.source.drain(sites.read(), first)
     assert sites.page() == (200, b"second")
     assert len(sites.site.releases()) == 2
+
+
+def test_a_server_that_may_not_be_healed_is_left_alone(sites: Sites, tmp_path: Path) -> None:
+    """S5: its budget, or somebody, says no; that is told, and nothing is started."""
+    asked: list[str] = []
+
+    def permit(_workload: Workload, slot: str, why: str) -> Permission:
+        asked.append(f"{slot}: {why}")
+        return Permission(False, "held by somebody")
+
+    sites.write({"index.html": "first"})
+    sites.publish()
+    sites.source = sites.another_source(tmp_path, permit=permit)
+    assert sites.reconcile().result is Result.IN_SYNC
+    assert asked == []
+    _stop(sites)
+    outcome = sites.reconcile()
+    assert outcome.result is Result.DRIFT
+    assert "is not healed: held by somebody" in outcome.message
+    assert (len(asked), sites.server()["State"]["Status"]) == (1, "exited")

@@ -81,8 +81,13 @@ class Upkeep:
             repaired.append("the configuration of its web server is written again")
         wrong = wrong_server(tools, target, servers_of(tools, target.workload))
         if wrong and release:
-            bring_up(tools, target, public_question(target.options, site.path_of(release)), timing)
-            repaired.append(wrong)
+            name = target.server.spec.name
+            permission = tools.may_heal(target.workload, name, wrong)
+            if permission.given:
+                bring_up(tools, target, public_question(target.options, site.path_of(release)), timing)
+                repaired.append(wrong)
+            else:
+                drifts.append(f"{name} is not healed: {permission.message}")
         if bind(tools, target, deployment, revision_too=True):
             repaired.append("its row is bound")
         repaired += self._clear_away(tools, target, deployment)
