@@ -31,7 +31,9 @@ def test_a_command_loads_what_it_uses(command: str, spared: tuple[str, ...]) -> 
         "import sys; from typer.main import get_command; from controller.cli.main import app; "
         f"get_command(app).commands[{command!r}]; print(*sys.modules)"
     )
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    ).stdout.split()
     assert set(loaded) & set(spared) == set()
     assert "controller.cli.main" in loaded
 
