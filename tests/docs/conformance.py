@@ -46,7 +46,7 @@ def write(reports: list[Path]) -> None:
     if sorted(verdicts) != deploying_kinds():
         raise SystemExit(f"reports of {', '.join(sorted(verdicts))}; needed: one of each of {deploying_kinds()}")
     old = section(PLUGINS, "Checks")
-    kept = old.splitlines()
+    kept = old.split("\n")
     rows = [number for number, line in enumerate(kept) if line.startswith("|")]
     new = "\n".join([*kept[: rows[0]], table_of(verdicts), *kept[rows[-1] + 1 :]])
     page = ROOT / PLUGINS
