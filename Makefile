@@ -34,6 +34,11 @@ bench: venv ## Measure P1 to P9 and T6 on a real engine; ARGS="--quick", "--writ
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then .ci/components; fi
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: soak
+soak: venv ## Half an hour of mischief over all sources, then the judgement; ARGS="--minutes 2", "--seed 3"
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then .ci/components; fi
+	@$(BIN)/python -m tests.soak $(ARGS)
+
 .PHONY: lint
 lint: venv ## Check format, code, types and layers
 	@$(BIN)/ruff format --check .

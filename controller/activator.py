@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from controller.clock import Clock
 from controller.declared.declaration import Declared
 from controller.declared.reload_status import ReloadStatus
 from controller.declared.reloaded import Prepared
@@ -20,7 +21,7 @@ from controller.loop.lease import Candidate, LeaseKeeper, lease_seconds
 from controller.loop.memory import Memory
 from controller.loop.schedule import Loop, clamp_interval
 from controller.loop.status import LoopStatus
-from controller.loop.tick import Activation, Clock
+from controller.loop.tick import Activation
 from controller.plugins.registry import Registry
 from controller.settings import Settings
 from store import hosts

@@ -1,6 +1,6 @@
 """A process's whole life on one screen: what is built, in which order it starts, and how it stops.
 
-The one place that builds clients, clocks and threads.
+The one place that builds clients and threads.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ import random
 import secrets
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import structlog
 
 from controller import __version__
 from controller.activator import Activator, Running, candidate_for, first_activation, instance_id, register_host
+from controller.clock import CLOCK
 from controller.collector import settle_memory
 from controller.declared.config import locate_config
 from controller.declared.declaration import Declaration
@@ -35,11 +34,12 @@ from controller.loop.publish import Narrator, publish_metrics
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import Loop, LoopHooks, clamp_interval
 from controller.loop.status import LoopStatus
-from controller.loop.tick import Activation, Clock
+from controller.loop.tick import Activation
 from controller.loop.watch import Watch
 from controller.metrics import Metrics
 from controller.notify import Notifier
 from controller.observing import Observing
+from controller.opening import open_store
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
 from controller.rollout.deployer import Deployer
@@ -50,28 +50,14 @@ from controller.rollout.rollouts import Rollouts
 from controller.rollout.secrets import Secrets
 from controller.settings import Settings
 from controller.triggering import Ground, Triggering
-from store.database import Database, open_database
 from store.revisions import count_revisions
-from store.schema import migrate
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 log = structlog.get_logger(__name__)
 
-CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
 _SPARE_SECONDS = 30.0
-
-
-def open_store(settings: Settings) -> Database:
-    """Open the store and bring its schema up to date.
-
-    :raises StoreError: it cannot be used.
-    """
-    database = open_database(settings.database_url)
-    if migrate(database):
-        log.info("store migrated", url=database.display_url)
-    return database
 
 
 class Daemon:

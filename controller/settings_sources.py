@@ -23,6 +23,7 @@ _FILE_SUFFIX = "_FILE"
 # Kubernetes gives every pod variables for every service; one named tallyd must not stop us from starting.
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 _FOR_TESTS = "TALLYD_TEST_"
+_SQLITE_FILE = re.compile(r"sqlite:///(?P<path>[^?%:]+)")
 _NAMES_IN_CONFIG = tuple(name for name in Settings.model_fields if name != "config")
 
 
@@ -66,6 +67,14 @@ def load_settings(
     except ValidationError as error:
         problems = (_problem(each, lambda name: origins.get(name, name)) for each in error.errors())
         raise SettingInvalid("\n".join(problems)) from error
+
+
+def config_file_of(settings: Settings) -> Path | None:
+    """The config file of these settings, told without opening the store; None where only the store can tell."""
+    if settings.config is not None:
+        return settings.config
+    plain = _SQLITE_FILE.fullmatch(settings.database_url)
+    return None if plain is None else Path(plain["path"]).with_name("config.yaml")
 
 
 def read_config(path: Path) -> ConfigContent:

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import structlog
 
+from controller.clock import Clock
 from controller.loop.report import TickOutcome, TickReport
-from controller.loop.tick import Clock
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry
 from controller.rollout.rollouts import Rollouts

@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-from controller.cli.context import EXIT_ERROR, Output, actor_here, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import EXIT_ERROR, Format, Output, actor_here, invocation, told_errors
 from controller.cli.render import emit
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.engine.endpoint import endpoint_from
 from controller.engine.verbs import EngineVerbs
 from controller.errors import UsageError

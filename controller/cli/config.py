@@ -13,8 +13,7 @@ import yaml
 from rich.text import Text
 
 from controller.activator import instance_id
-from controller.cli.context import EXIT_DRIFT, Invocation, Output, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import EXIT_DRIFT, Expected, Format, Invocation, Output, invocation, told_errors
 from controller.cli.render import emit, show, table_of
 from controller.declared.config import ConfigStore, config_envelope, patch_config, set_config, shown_content
 from controller.declared.manifests import read_manifests
@@ -34,10 +33,6 @@ app = typer.Typer(
 
 AUTHOR = "CLI"
 _PAIR = re.compile(r"(?s)(?P<name>\w+)=(?P<value>.*)")
-Expected = Annotated[
-    int | None,
-    typer.Option("--expect-generation", min=0, help="Change nothing unless this is the current generation."),
-]
 
 
 @app.command("show")

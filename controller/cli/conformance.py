@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from controller.cli.context import EXIT_ERROR, Output, told_errors
-from controller.cli.index import Format
+from controller.cli.context import EXIT_ERROR, Format, Output, told_errors
 from controller.cli.render import cell, emit, show, table_of
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.logs import escape_controls
 from controller.plugins.registry import load_registry
 from controller.rollout.conformance import (

@@ -1,4 +1,7 @@
-"""What every command needs: settings, store, engine; and how an error becomes one line and an exit code."""
+"""What every command needs: settings, store, engine; and how an error becomes one line and an exit code.
+
+Each is imported by the method that gives it: a command costs what it uses, and a health check uses little.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from getpass import getuser
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from controller.activator import command_candidate, first_activation, register_host
-from controller.daemon import CLOCK, open_store
-from controller.declared.config import ConfigStore, load_with_config, locate_config
-from controller.engine.client import EngineClient
-from controller.engine.endpoint import endpoint_from
+from controller.clock import CLOCK
 from controller.errors import SchemaOutdated, TallydError, UsageError
-from controller.loop.lease import LeaseKeeper
-from controller.loop.tick import Activation
-from controller.plugins.registry import load_registry
-from controller.rollout.equipment import Hooks, equip
-from controller.settings import Settings
-from controller.settings_sources import ConfigContent, LoadedSettings, load_settings
-from store.database import Database, open_database
-from store.schema import check_schema, migrate
+
+if TYPE_CHECKING:
+    from controller.declared.config import ConfigStore
+    from controller.engine.client import EngineClient
+    from controller.loop.tick import Activation
+    from controller.settings import Settings
+    from controller.settings_sources import LoadedSettings
+    from store.database import Database
 
 EXIT_ERROR, EXIT_USAGE, EXIT_DRIFT = 1, 2, 3
 
@@ -36,6 +35,13 @@ class Output(StrEnum):
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
+
+
+Format = Annotated[Output, typer.Option("--output", "-o", help="Form of the data on stdout.")]
+Expected = Annotated[
+    int | None,
+    typer.Option("--expect-generation", min=0, help="Change nothing unless this is the current generation."),
+]
 
 
 @dataclass(slots=True)
@@ -49,6 +55,8 @@ class Invocation:
 
         :raises SettingInvalid: a setting is wrong.
         """
+        from controller.declared.config import load_with_config
+
         return load_with_config(self.given(**more), os.environ, CLOCK.now)
 
     def given(self, **more: Any) -> dict[str, Any]:
@@ -59,6 +67,18 @@ class Invocation:
         """As :meth:`loaded`, without the origins."""
         return self.loaded(**more).settings
 
+    def address(self) -> tuple[str, int]:
+        """Where the controller listens; the store is opened only where the config is kept in it.
+
+        :raises SettingInvalid: a setting is wrong.
+        """
+        from controller.settings_sources import ConfigContent, config_file_of, load_settings, read_config
+
+        path = config_file_of(load_settings(self.flags, os.environ, ConfigContent()).settings)
+        if path is None:
+            return self.settings().address
+        return load_settings(self.flags, os.environ, read_config(path)).settings.address
+
     @contextmanager
     def config_store(self) -> Iterator[tuple[ConfigStore, Settings]]:
         """Where the controller config is kept, found without reading it: it may be what has to be mended.
@@ -66,6 +86,11 @@ class Invocation:
         :raises SettingInvalid: a flag or variable is wrong.
         :raises StoreError: the store that holds it cannot be used.
         """
+        from controller.declared.config import locate_config
+        from controller.settings_sources import ConfigContent, load_settings
+        from store.database import open_database
+        from store.schema import migrate
+
         settings = load_settings(self.flags, os.environ, ConfigContent()).settings
         database = open_database(settings.database_url)
         try:
@@ -81,6 +106,8 @@ class Invocation:
 
         :raises StoreError: it cannot be used.
         """
+        from controller.opening import open_store
+
         database = open_store(self.settings())
         try:
             yield database
@@ -93,6 +120,9 @@ class Invocation:
 
         :raises StoreError: it cannot be used, or there is none yet.
         """
+        from store.database import open_database
+        from store.schema import check_schema
+
         database = open_database(self.settings().database_url, make=False)
         if database.lost:
             raise SchemaOutdated(f"there is no store at {database.path} yet; run: tallyd migrate")
@@ -108,6 +138,9 @@ class Invocation:
 
         :raises SettingInvalid: its address is wrong.
         """
+        from controller.engine.client import EngineClient
+        from controller.engine.endpoint import endpoint_from
+
         client = EngineClient(endpoint_from(os.environ), timeout_seconds=self.settings().engine_timeout_seconds)
         try:
             yield client
@@ -117,6 +150,11 @@ class Invocation:
     @contextmanager
     def activation(self, *, writes: bool) -> Iterator[Activation]:
         """All that one pass works with."""
+        from controller.activator import command_candidate, first_activation, register_host
+        from controller.loop.lease import LeaseKeeper
+        from controller.plugins.registry import load_registry
+        from controller.rollout.equipment import Hooks, equip
+
         settings = self.settings()
         opened = self.store() if writes else self.existing_store()
         with opened as database, self.engine() as engine:

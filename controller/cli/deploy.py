@@ -10,12 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from controller.cli.context import EXIT_ERROR, Invocation, Output, actor_here, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import EXIT_ERROR, Format, Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.progress import DeployProgress
 from controller.cli.render import emit
 from controller.cli.rollout import parse_entry, show_split
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.engine.endpoint import endpoint_from
 from controller.errors import LeaderUnreachable, NotFound, UsageError
 from controller.http.control import ask_for_deploy

@@ -7,10 +7,9 @@ import os
 import typer
 from rich.text import Text
 
-from controller.cli.context import EXIT_ERROR, Output, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import EXIT_ERROR, Format, Output, invocation, told_errors
 from controller.cli.render import cell, emit, show
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.doctor.examine import examine
 from controller.doctor.findings import Finding
 from store.database import open_database

@@ -12,10 +12,9 @@ from typing import Annotated
 
 import typer
 
-from controller.cli.context import Output, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import Format, Output, invocation, told_errors
 from controller.cli.render import emit, show, table_of
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.errors import UsageError
 from controller.healing.keeping import standing_of
 from controller.healing.story import line_of, standing_lines, story_of

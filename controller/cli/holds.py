@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from controller.cli.context import Output, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import Format, Output, invocation, told_errors
 from controller.cli.render import emit, show, table_of
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.errors import UsageError
 from controller.healing.keeping import Place, hold_place, release_place
 from controller.views import hold_view

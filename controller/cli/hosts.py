@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from controller.cli.context import Output, actor_here, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import Format, Output, actor_here, invocation, told_errors
 from controller.cli.render import age, emit, show, table_of
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.views import host_view
 from store import hosts
 from store.history import append_events

@@ -3,71 +3,60 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from controller import __version__
-from controller.cli import (
-    chains,
-    conformance,
-    deploy,
-    doctor,
-    history,
-    holds,
-    hosts,
-    index,
-    probe,
-    rollout,
-    router,
-    run,
-    schema,
-    secrets,
-    triggers,
-    workloads,
-)
-from controller.cli import config as config_commands
 from controller.cli.context import Invocation
-from controller.logs import configure_logs
+from controller.cli.lazy import LazyGroup
+
+_PLACES = {
+    "run": "run:run",
+    "tick": "index:tick",
+    "plan": "index:plan",
+    "ps": "ps:ps",
+    "explain": "index:explain",
+    "conformance": "conformance:conformance",
+    "doctor": "doctor:doctor",
+    "migrate": "doctor:migrate",
+    "deploy": "deploy:deploy",
+    "events": "history:events",
+    "why": "history:why",
+    "hold": "holds:hold",
+    "release": "holds:release",
+    "holds": "holds:holds",
+    "promote": "chains:promote",
+    "teardown": "chains:teardown",
+    "rollback": "deploy:rollback",
+    "schema": "schema:schema",
+    "probe": "probe:probe",
+    "router": "router:router",
+    "workload": "workloads:app",
+    "revision": "rollout:revisions_app",
+    "split": "rollout:splits_app",
+    "secrets": "secrets:app",
+    "trigger": "triggers:app",
+    "host": "hosts:app",
+    "config": "config:app",
+}
+
+
+class Root(LazyGroup):
+    """All commands, by where they live in this package."""
+
+    places: ClassVar = {name: f"controller.cli.{place}" for name, place in _PLACES.items()}
+
 
 app = typer.Typer(
     name="tallyd",
+    cls=Root,
     help="Keep a true SQL index of this Docker host's containers, and bring workloads back to what was declared.",
     epilog="Start with: tallyd doctor, tallyd run. Each flag is also TALLYD_<NAME> and TALLYD_<NAME>_FILE.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(workloads.app, name="workload")
-app.add_typer(rollout.revisions_app, name="revision")
-app.add_typer(rollout.splits_app, name="split")
-app.add_typer(secrets.app, name="secrets")
-app.add_typer(triggers.app, name="trigger")
-app.add_typer(hosts.app, name="host")
-app.add_typer(config_commands.app, name="config")
-for command in (
-    run.run,
-    index.tick,
-    index.plan,
-    index.ps,
-    index.explain,
-    conformance.conformance,
-    doctor.doctor,
-    doctor.migrate,
-    deploy.deploy,
-    history.events,
-    history.why,
-    holds.hold,
-    holds.release,
-    holds.holds,
-    chains.promote,
-    chains.teardown,
-    deploy.rollback,
-    schema.schema,
-    probe.probe,
-    router.router,
-):
-    app.command()(command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -100,6 +89,10 @@ def root(
             "log_format": log_format,
         }
     )
+    if context.invoked_subcommand == "probe":
+        return  # logs nothing, and is run every few seconds
+    from controller.logs import configure_logs
+
     configure_logs(log_level if log_level in ("debug", "info", "error") else "warning", log_format or "auto")
 
 

@@ -24,7 +24,7 @@ def probe(
 ) -> None:
     """Ask the controller that runs here whether it is healthy or ready. Exits 0 if so, 1 if not."""
     with told_errors():
-        host, port = invocation(context).settings().address
+        host, port = invocation(context).address()
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     base = url or f"http://{reachable}:{port}"
     if not base.startswith(("http://", "https://")):

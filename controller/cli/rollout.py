@@ -11,11 +11,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.config import Expected
-from controller.cli.context import Invocation, Output, actor_here, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import Expected, Format, Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.render import age, cell, emit, show, table_of
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.engine.endpoint import endpoint_from
 from controller.errors import UsageError
 from controller.plugins.registry import load_registry

@@ -14,7 +14,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from controller.cli.context import invocation, told_errors
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.errors import RouterFailed, UsageError
 from controller.logs import configure_logs
 from controller.rollout.routers.agent import RouterAgent

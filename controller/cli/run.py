@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from controller.cli.context import invocation, told_errors
-from controller.cli.index import containers_table
+from controller.cli.ps import containers_table
 from controller.cli.render import show
-from controller.daemon import CLOCK, Daemon
+from controller.clock import CLOCK
+from controller.daemon import Daemon
 from controller.logs import configure_logs
 from controller.loop.report import TickReport
 from controller.settings import Settings

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from controller.cli.context import EXIT_ERROR, Invocation, Output, actor_here, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import EXIT_ERROR, Format, Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.render import age, emit, show, table_of
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.engine.endpoint import endpoint_from
 from controller.errors import LeaderUnreachable, NotFound
 from controller.http.control import ask_to_fire

@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from controller.cli.context import EXIT_DRIFT, Output, invocation, told_errors
-from controller.cli.index import Format
+from controller.cli.context import EXIT_DRIFT, Format, Output, invocation, told_errors
 from controller.cli.render import emit, show, table_of
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.declared.manifests import parse_manifests, read_manifests
 from controller.errors import UsageError
 from controller.loop.adopt import adopt_container

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from controller.clock import Clock
 from controller.errors import Conflict, NotFound
 from controller.loop.explain import find_container
 from controller.loop.observe import Unreadable
-from controller.loop.tick import Activation, Clock, preview
+from controller.loop.tick import Activation, preview
 from store import index
 from store.records import Assignment, WorkloadKind
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from controller.clock import Clock
 from controller.errors import EngineCallCancelled
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.targeted import MOST_CONTAINERS, run_targeted
-from controller.loop.tick import Activation, Clock, run_tick
+from controller.loop.tick import Activation, run_tick
 from controller.loop.touched import Touched
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
+from controller.clock import Clock
 from controller.errors import EngineRefused, TallydError
 from controller.loop.compare import compare
 from controller.loop.converge import Reconciled, requests_for
 from controller.loop.dispatch import Claim, catalog_of, dispatch, match
 from controller.loop.observe import Observation, observe
 from controller.loop.report import TickOutcome, TickReport
-from controller.loop.tick import Activation, Clock, Phases, bound_by, failed_report, rows_after
+from controller.loop.tick import Activation, Phases, bound_by, failed_report, rows_after
 from controller.loop.transitions import transitions_of
 from store.index import apply_tick, read_bound, read_claimed, read_workload_rows
 from store.records import Change, Listed, Snapshot, Workload

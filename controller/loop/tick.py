@@ -6,7 +6,6 @@ belongs in a stage.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
+from controller.clock import Clock
 from controller.engine.client import Listing
 from controller.errors import (
     EngineCallCancelled,
@@ -64,14 +64,6 @@ class Activation:
     lease: Callable[[], Lease]
     interrupted: Callable[[], bool] = lambda: False
     memory: Memory = field(default_factory=Memory)
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Wall clock and monotonic clock, both passed in."""
-
-    now: Callable[[], datetime]
-    monotonic: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 import docker
 from sqlmodel import Session, select
 
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from store.database import Database
 from store.tables import ContainerTable
 from tests.bench.figures import Result, Target, milliseconds, ratios, summarised

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from store.records import Workload, WorkloadKind
 from store.workloads import apply_workloads
 from tests.bench.figures import Result, Target, ratios, summarised

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.activator import first_activation, register_host
+from controller.clock import CLOCK
 from controller.collector import settle_memory
-from controller.daemon import CLOCK, open_store
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
 from controller.loop.lease import Candidate, LeaseKeeper
 from controller.loop.report import TickReport
 from controller.loop.tick import Activation, run_tick
+from controller.opening import open_store
 from controller.plugins.registry import load_registry
 from controller.settings import Settings
 from store.database import Database

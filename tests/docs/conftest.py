@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
+from controller.clock import Clock
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import Endpoint
 from controller.labels import LabelNames
 from controller.loop.converge import ConvergeLimits, Converger
 from controller.loop.report import TickReport
-from controller.loop.tick import Activation, Clock, run_tick
+from controller.loop.tick import Activation, run_tick
 from controller.plugins.registry import load_registry
 from store import hosts, workloads
 from store.database import Database, open_database

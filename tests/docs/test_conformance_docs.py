@@ -12,6 +12,7 @@ import pytest
 from controller.rollout.conformance import CHECKS, CONFORMANCE_GROUP, Verdict, report_of, run_checks
 from controller.rollout.conformance.subject import BreaksItsProvider, HoldsSessions, ShowsWhatIsStaged, Subject
 from tests.contract import folders
+from tests.docs.conformance import deploying_kinds
 from tests.docs.markdown import block, codes, names, section, table
 
 PLUGINS = "docs/plugins.md"
@@ -43,6 +44,14 @@ def test_every_check_is_documented_and_no_other() -> None:
     rows = table(PLUGINS, "Checks")
     documented = [(codes(row["Check"])[0], row["Promise"], row["What is checked"]) for row in rows]
     assert documented == [(each.name, each.promise, each.title) for each in CHECKS]
+
+
+def test_the_table_has_the_verdict_of_every_source_that_deploys() -> None:
+    """D9: a column for each installed one, from reports of real runs; none says that a promise is broken."""
+    rows = table(PLUGINS, "Checks")
+    kinds = [codes(each)[0] for each in rows[0] if each.startswith("`")]
+    assert kinds == deploying_kinds()
+    assert {row[f"`{kind}`"] for row in rows for kind in kinds} <= {Verdict.PASSED, Verdict.UNCHECKED}
 
 
 def test_every_verdict_is_documented_and_no_other() -> None:

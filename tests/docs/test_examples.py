@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import threading
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,19 @@ import yaml
 
 from controller.declared.manifests import parse_manifests
 from controller.loop.converge import ConvergeLimits, Converger, Reconciled, requests_for
-from controller.plugins.contract import Outcome, ReconcileRequest, Result, Retry, Source, Terminal
+from controller.plugins.contract import (
+    Found,
+    Look,
+    LookFailed,
+    Outcome,
+    ReconcileRequest,
+    Result,
+    Retry,
+    Source,
+    Terminal,
+    Trigger,
+    TriggerIntent,
+)
 from controller.plugins.registry import SOURCES_GROUP, Registry, load_registry
 from store.records import NO_PORTS, Assignment, Workload, WorkloadKind
 from tests.docs.markdown import PAGES, ROOT, anchors, block, blocks, codes, commands, links, names, page, table
@@ -23,6 +38,7 @@ from tests.docs.test_docs import COMMANDS, ROOT_COMMAND
 
 PLUGINS = "docs/plugins.md"
 HOST = "web-1"
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
 
 def _name(value: object) -> str:
@@ -182,6 +198,34 @@ def test_the_plugin_of_the_docs_is_a_source_in_thirty_lines() -> None:
     done = _converge(plugin, {"image": ["shop:1.4"]}, _row())
     assert (done.result, "images" in done.message) == ("unusable", True)
     assert sum(bool(line.strip()) for line in block(PLUGINS, "python", "plugin").splitlines()) <= 30
+
+
+def test_the_trigger_of_the_docs_works(tmp_path: Path) -> None:
+    """S1: the example fires once for each change of its file, by hand too, and says why it cannot look."""
+    names_of: dict[str, Any] = {"__name__": "file_trigger"}
+    exec(block(PLUGINS, "python", "trigger"), names_of)
+    trigger = names_of["FileTrigger"]()
+    assert isinstance(trigger, Trigger)
+    file, config = tmp_path / "wanted", {"path": str(tmp_path / "wanted")}
+    trigger.validate(config)
+    workload = Workload("a", "a", WorkloadKind.PROJECT, "a", trigger_kind="file", trigger_config=config)
+
+    def looked(state: Mapping[str, Any]) -> Found:
+        tools: Any = None
+        found: Found = trigger.look(Look(workload, state, NOW, tools))
+        return found
+
+    with pytest.raises(LookFailed, match="wanted"):
+        looked({})
+    file.write_text("1")
+    first = looked({})
+    (event,) = first.events
+    intent = trigger.match(workload, event)
+    assert intent == TriggerIntent("a", "the file changed", key=str(file.stat().st_mtime_ns))
+    assert trigger.match(replace(workload, id="b"), event) is None
+    assert looked(first.state).events == []
+    os.utime(file, ns=(1, 1))
+    assert len(looked(first.state).events) == 1
 
 
 class _Scripted:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from controller.daemon import CLOCK, open_store
+from controller.clock import CLOCK
 from controller.engine.endpoint import endpoint_from
 from controller.engine.verbs import EngineVerbs
+from controller.opening import open_store
 from controller.plugins.contract import (
     Deployment,
     Outcome,

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from controller.clock import Clock
 from controller.engine.client import EngineClient
 from controller.loop.report import TickReport
 from controller.loop.schedule import Loop, LoopHooks
-from controller.loop.tick import Activation, Clock
+from controller.loop.tick import Activation
 from tests.builders import NOW
 from tests.harness import wait_until
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from controller.clock import Clock
 from controller.engine.client import EngineClient, Listing
 from controller.labels import LabelNames
 from controller.loop.converge import ConvergeLimits, Converger
 from controller.loop.report import TickReport
-from controller.loop.tick import Activation, Clock, run_tick
+from controller.loop.tick import Activation, run_tick
 from controller.plugins.registry import Registry
 from store.database import Database
 from store.index import list_containers

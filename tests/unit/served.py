@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 
+from controller.clock import Clock
 from controller.declared.config import ConfigTable
 from controller.declared.reload_status import ReloadStatus
 from controller.declared.reloaded import ReloadAnswer, Reloaded, ReloadResult
@@ -28,7 +29,6 @@ from controller.loop.publish import publish_metrics
 from controller.loop.report import TickReport
 from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
-from controller.loop.tick import Clock
 from controller.metrics import Metrics
 from controller.plugins.registry import Registry, load_registry
 from controller.rollout.jobs import DeployJobs

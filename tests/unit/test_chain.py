@@ -69,6 +69,15 @@ def test_the_way_of_a_first_revision(
     assert next_step(deployment(states, weights), "shop-1", Course()) == step
 
 
+@pytest.mark.parametrize("state", [S.STAGED, S.WARMING])
+def test_what_a_deploy_left_in_the_middle_is_archived(state: RevisionState) -> None:
+    """L2: by the next deploy, if that is of another revision."""
+    found = deployment({1: S.READY, 2: state, 3: S.READY}, {3: 10_000})
+    assert next_step(found, "shop-3", Course()) == Drain(revision(1, S.READY))
+    found = deployment({1: S.INACTIVE, 2: state, 3: S.READY}, {3: 10_000})
+    assert next_step(found, "shop-3", Course()) == Archive(revision(2, state))
+
+
 @pytest.mark.parametrize(
     ("states", "weights", "step"),
     [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from controller.daemon import CLOCK
+from controller.clock import CLOCK
 from controller.doctor.examine import examine
 from controller.doctor.findings import Finding
 from controller.rollout.secrets import Secrets

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from controller.clock import Clock
 from controller.loop.report import TickOutcome, TickReport
 from controller.loop.schedule import (
     DEFAULT_INTERVAL_SECONDS,
     LONGEST_INTERVAL_SECONDS,
     clamp_interval,
 )
-from controller.loop.tick import Clock
 from store.database import Database
 from store.workloads import apply_workloads
 from tests.builders import NOW

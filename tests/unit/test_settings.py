@@ -72,6 +72,7 @@ def test_every_setting_is_a_variable_and_a_file(tmp_path: Path, name: str) -> No
         "manifests_prune": "true",
         "history_rows": "700",
         "volume_roots": "/srv:/mnt/data",
+        "sites": "/srv/sites",
     }
     value = samples.get(name, "7")
     path = tmp_path / "value"

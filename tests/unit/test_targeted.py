@@ -13,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controller.clock import Clock
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import Endpoint
 from controller.labels import LabelNames
 from controller.loop.converge import ConvergeLimits, Converger
 from controller.loop.report import TickOutcome
 from controller.loop.targeted import run_targeted
-from controller.loop.tick import Activation, Clock, run_tick
+from controller.loop.tick import Activation, run_tick
 from controller.plugins.contract import Outcome, ReconcileRequest, Result
 from controller.plugins.registry import Registry
 from store import hosts
