@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from controller.plugins.answering import outcome_of
 from controller.plugins.contract import ContainerSeen, Deployment, Outcome, Result, Revision, RevisionState
-from controller.plugins.sources.image_upkeep import outcome_of, serving, unwell, waiting
+from controller.plugins.sources.image_upkeep import serving, unwell, waiting
 from tests.builders import HOST
 from tests.unit.rollouts import SHOP
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from controller.plugins.answering import Turns, at_hand, done, named, outcome_of, told
 from controller.plugins.contract import (
     Applied,
     Compose,
@@ -52,7 +52,6 @@ from controller.plugins.sources.compose_plan import (
     blocks_of,
     check_split,
     holders,
-    outcome_of,
     service_of,
     serving,
 )
@@ -70,8 +69,7 @@ class ComposeSource:
 
     def __init__(self) -> None:
         self._tools: EngineTools | None = None
-        self._lock = threading.Lock()
-        self._turns: dict[str, threading.Lock] = {}
+        self._turns = Turns()
         self._timing = Timing(time.monotonic, threading.Event().wait)
         self._resolved = Resolved(Compose())
 
@@ -122,16 +120,16 @@ class ComposeSource:
     def stage(self, deployment: Deployment, revision_id: str) -> Done:
         """Have the images of all services on the engine."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
-        with self._turn_of(project.workload.id), _told(_named(project)):
+        with self._turns.of(project.workload.id), told(named(project.workload, project.revision)):
             for name in project.options.secrets.values():
                 self._at_hand().reveal(project.workload, name)
-            return _done(project, *pull_images(self._at_hand(), project))
+            return done(project.workload, project.revision, *pull_images(self._at_hand(), project))
 
     def warm(self, deployment: Deployment, revision_id: str) -> Done:
         """Bring the project up as this revision has it; returns when it runs, and goes back where it does not."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
-        with self._turn_of(project.workload.id), _told(_named(project)):
-            return _done(project, *self._warm(project, deployment))
+        with self._turns.of(project.workload.id), told(named(project.workload, project.revision)):
+            return done(project.workload, project.revision, *self._warm(project, deployment))
 
     def drain(self, deployment: Deployment, revision_id: str) -> Done:
         """Leave sessions in flight their time, or as much of it as they take, then stop the project.
@@ -139,30 +137,35 @@ class ComposeSource:
         Nothing where the project is another revision's.
         """
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
-        with self._turn_of(project.workload.id), _told(_named(project)):
+        with self._turns.of(project.workload.id), told(named(project.workload, project.revision)):
             tools = self._at_hand()
             going = [each for each in held_by(tools, project) if each.state in RUNNING]
             if not going:
-                return _done(project, False)
+                return done(project.workload, project.revision, False)
             web = project.options.web
             faces = [each for each in going if web is not None and service_of(each) == web.service]
             waited = let_finish(tools, faces, project.options.drain_seconds, self._timing.monotonic)
             stop(tools, project)
             left = {each.id: each for each in containers_of(tools, project.workload)}
             ended = [(each.name, left[each.id].exit_code) for each in going if each.id in left]
-            return _done(project, True, waited | {name: f"stopped, exit code {code}" for name, code in ended})
+            return done(
+                project.workload,
+                project.revision,
+                True,
+                waited | {name: f"stopped, exit code {code}" for name, code in ended},
+            )
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Take the project down, without its volumes; nothing where it is another revision's."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
-        with self._turn_of(project.workload.id), _told(_named(project)):
+        with self._turns.of(project.workload.id), told(named(project.workload, project.revision)):
             tools = self._at_hand()
             held = held_by(tools, project)
             if not held and project.revision.id not in holders(rows_of(tools, project.workload)):
-                return _done(project, False)
+                return done(project.workload, project.revision, False)
             take_down(tools, project, data=False)
             tools.drop_rows(project.workload, project.revision)
-            return _done(project, True, {each.name: "removed" for each in held})
+            return done(project.workload, project.revision, True, {each.name: "removed" for each in held})
 
     def apply_traffic_split(self, deployment: Deployment) -> Applied:
         """Hand the split to the routers; returns when they follow it.
@@ -191,7 +194,7 @@ class ComposeSource:
         check_workload(workload)
         if doing := tools.busy(workload):
             raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
-        turn = self._turn_of(workload.id)
+        turn = self._turns.of(workload.id)
         if not turn.acquire(blocking=False):
             raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
         try:
@@ -217,11 +220,11 @@ class ComposeSource:
         :raises VerbFailed: something could not be removed.
         """
         tools = self._at_hand()
-        with self._turn_of(workload.id):
+        with self._turns.of(workload.id):
             deployment = tools.deployment(workload)
             if deployment is None:
                 return []
-            with _told(f"workload {workload.id!r}"):
+            with told(f"workload {workload.id!r}"):
                 return tear_down(tools, deployment, data=data)
 
     def _frozen(self, options: ComposeOptions) -> tuple[Mapping[str, Any], str]:
@@ -245,41 +248,14 @@ class ComposeSource:
         return bool(plan.services) or anew, checks
 
     def _look_after(self, project: Project, deployment: Deployment) -> tuple[list[str], list[str]]:
-        """Returns what was repaired, and what is told."""
+        """Returns what was repaired, and what is left to others."""
         tools = self._at_hand()
-        with _told(_named(project)):
-            repaired, told = look_after(tools, project, deployment, self._timing)
+        with told(named(project.workload, project.revision)):
+            repaired, left = look_after(tools, project, deployment, self._timing)
             fresh = tools.deployment(project.workload)
             if fresh is not None and fresh.split is not None and self.apply_traffic_split(fresh).changed:
                 repaired.append("routers follow")
-        return repaired, told
+        return repaired, left
 
     def _at_hand(self) -> EngineTools:
-        if self._tools is None:
-            raise VerbFailed("this process gives sources no engine to act on; ask a running controller")
-        return self._tools
-
-    def _turn_of(self, workload_id: str) -> threading.Lock:
-        with self._lock:
-            return self._turns.setdefault(workload_id, threading.Lock())
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """What goes wrong as what a verb may raise: whom it was about, and what Compose or the engine said (D4)."""
-    try:
-        yield
-    except EngineError as error:
-        raise VerbFailed(f"{what}: {error}", {"engine": f"{type(error).__name__}: {error}"}) from error
-    except VerbFailed as error:
-        raise VerbFailed(f"{what}: {error}", error.checks) from error
-
-
-def _named(project: Project) -> str:
-    return f"workload {project.workload.id!r}, revision {project.revision.id!r}"
-
-
-def _done(project: Project, changed: bool, checks: Mapping[str, str] | None = None) -> Done:
-    said = checks or {}
-    message = "; ".join(f"{name} {what}" for name, what in said.items())
-    return Done(project.workload.id, project.revision.id, changed, message, said)
+        return at_hand(self._tools)

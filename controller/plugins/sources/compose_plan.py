@@ -12,8 +12,6 @@ from controller.plugins.contract import (
     ContainerSeen,
     Deployment,
     InvalidSplit,
-    Outcome,
-    Result,
     Revision,
     RevisionState,
     TrafficSplit,
@@ -254,10 +252,3 @@ def failed_with(digest: str, deployment: Deployment) -> str:
     newest = max(deployment.revisions.values(), key=lambda each: each.sequence)
     failed = newest.image_digest == digest and newest.state is RevisionState.FAILED
     return (newest.detail or "see its revision") if failed else ""
-
-
-def outcome_of(repaired: Sequence[str], drifts: Sequence[str]) -> Outcome:
-    """The answer: what was repaired, and what is left."""
-    if repaired:
-        return Outcome(Result.REPAIRED, "; ".join([*repaired, *drifts]))
-    return Outcome(Result.DRIFT, "; ".join(drifts)) if drifts else Outcome(Result.IN_SYNC)

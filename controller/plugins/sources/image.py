@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from controller.plugins.answering import Turns, at_hand, done, named, outcome_of, told
 from controller.plugins.contract import (
     Applied,
     Deployment,
     DeployUnderWay,
     Done,
-    EngineError,
     EngineTools,
     JsonSchema,
     Outcome,
@@ -47,7 +46,7 @@ from controller.plugins.sources.image_containers import (
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.image_plan import blocks_of, options_of
 from controller.plugins.sources.image_ready import Timing
-from controller.plugins.sources.image_upkeep import behind, left_over, outcome_of, serving, unwell, waiting
+from controller.plugins.sources.image_upkeep import behind, left_over, serving, unwell, waiting
 from controller.plugins.sources.image_volumes import remove_of_workload
 
 _BUSY_SECONDS = 5.0
@@ -60,8 +59,7 @@ class ImageSource:
 
     def __init__(self) -> None:
         self._tools: EngineTools | None = None
-        self._lock = threading.Lock()
-        self._turns: dict[str, threading.Lock] = {}
+        self._turns = Turns()
         self._timing = Timing(time.monotonic, threading.Event().wait)
 
     def equip(self, tools: EngineTools) -> None:
@@ -87,7 +85,7 @@ class ImageSource:
         given = options.image.partition("@")[2]
         if given:
             return options.image, given
-        with _told(f"image {options.image}"):
+        with told(f"image {options.image}"):
             return options.image, self._at_hand().engine.resolve_image(
                 options.image, credentials_for(options.image, options.credentials_file)
             )
@@ -96,39 +94,39 @@ class ImageSource:
         """Have the image on the engine, by its digest."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         check_revision(target)
-        with self._turn(target), _told(_named(target)):
-            return _done(target, *have_image(self._at_hand(), target))
+        with self._turn(target), told(named(target.workload, target.revision)):
+            return done(target.workload, target.revision, *have_image(self._at_hand(), target))
 
     def warm(self, deployment: Deployment, revision_id: str) -> Done:
         """Start the containers; returns when each answers, and stops them where one does not."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
-        with self._turn(target), _told(_named(target)):
+        with self._turn(target), told(named(target.workload, target.revision)):
             changed, checks = bring_up(self._at_hand(), target, self._timing, all_or_none=True)
-        return _done(target, changed, checks)
+        return done(target.workload, target.revision, changed, checks)
 
     def drain(self, deployment: Deployment, revision_id: str) -> Done:
         """Leave sessions in flight their time, or as much of it as they take, then stop the containers."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
         tools = self._at_hand()
-        with self._turn(target), _told(_named(target)):
+        with self._turn(target), told(named(target.workload, target.revision)):
             running = [each for each in of_this(tools, target) if each.state in RUNNING]
             if not running:
-                return _done(target, False)
+                return done(target.workload, target.revision, False)
             faces = running if target.options.port is not None else []
             waited = let_finish(tools, faces, target.options.drain_seconds, self._timing.monotonic)
-            return _done(target, True, {**waited, **stop_all(tools, of_this(tools, target))})
+            return done(target.workload, target.revision, True, {**waited, **stop_all(tools, of_this(tools, target))})
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Remove the containers and their rows; the image stays, for who goes back to it."""
         target = Target.of(deployment, revision_of(deployment, revision_id))
-        with self._turn(target), _told(_named(target)):
+        with self._turn(target), told(named(target.workload, target.revision)):
             gone = take_away(self._at_hand(), target)
-        return _done(target, bool(gone), dict.fromkeys(gone, "removed"))
+        return done(target.workload, target.revision, bool(gone), dict.fromkeys(gone, "removed"))
 
     def teardown(self, workload: Workload, *, data: bool) -> Sequence[str]:
         """Remove its containers, rows and volumes; volumes of scope `named` and `absolute` are nobody's to remove."""
         tools = self._at_hand()
-        with self._turn_of(workload.id), _told(f"workload {workload.id!r}"):
+        with self._turns.of(workload.id), told(f"workload {workload.id!r}"):
             containers = of_workload(tools, workload)
             stop_all(tools, containers)
             remove_all(tools, containers)
@@ -158,7 +156,7 @@ class ImageSource:
         options_of(workload.source_config)
         if doing := tools.busy(workload):
             raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
-        turn = self._turn_of(workload.id)
+        turn = self._turns.of(workload.id)
         if not turn.acquire(blocking=False):
             raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
         try:
@@ -193,34 +191,7 @@ class ImageSource:
         return [*moved, "routers follow"] if self.apply_traffic_split(deployment).changed else moved
 
     def _at_hand(self) -> EngineTools:
-        if self._tools is None:
-            raise VerbFailed("this process gives sources no engine to act on; ask a running controller")
-        return self._tools
-
-    def _turn_of(self, workload_id: str) -> threading.Lock:
-        with self._lock:
-            return self._turns.setdefault(workload_id, threading.Lock())
+        return at_hand(self._tools)
 
     def _turn(self, target: Target) -> threading.Lock:
-        return self._turn_of(target.workload.id)
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """The engine's errors as what a verb may raise: whom it was about, the engine's words among the checks (D4)."""
-    try:
-        yield
-    except EngineError as error:
-        raise VerbFailed(f"{what}: {error}", {"engine": f"{type(error).__name__}: {error}"}) from error
-    except VerbFailed as error:
-        raise VerbFailed(f"{what}: {error}", error.checks) from error
-
-
-def _named(target: Target) -> str:
-    return f"workload {target.workload.id!r}, revision {target.revision.id!r}"
-
-
-def _done(target: Target, changed: bool, checks: Mapping[str, str] | None = None) -> Done:
-    said = checks or {}
-    message = "; ".join(f"{name} {what}" for name, what in said.items())
-    return Done(target.workload.id, target.revision.id, changed, message, said)
+        return self._turns.of(target.workload.id)

@@ -60,10 +60,3 @@ def behind(tools: EngineTools, workload: Workload, ready: Sequence[Revision]) ->
     if tools.declared_digest(workload) not in {each.config_digest for each in ready}:
         return ["deploy the declaration: a secret of it has another value now", *told]
     return told
-
-
-def outcome_of(repaired: Sequence[str], drifts: Sequence[str]) -> Outcome:
-    """The answer: what was repaired, and what is left."""
-    if repaired:
-        return Outcome(Result.REPAIRED, "; ".join([*repaired, *drifts]))
-    return Outcome(Result.DRIFT, "; ".join(drifts)) if drifts else Outcome(Result.IN_SYNC)

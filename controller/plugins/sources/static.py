@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from controller.plugins.answering import Turns, at_hand, done, named, outcome_of, told
 from controller.plugins.contract import (
     Applied,
     Deployment,
     Done,
-    EngineError,
     EngineTools,
     InvalidSplit,
     JsonSchema,
@@ -52,8 +52,7 @@ class StaticSource:
 
     def __init__(self) -> None:
         self._tools: EngineTools | None = None
-        self._lock = threading.Lock()
-        self._turns: dict[str, threading.Lock] = {}
+        self._turns = Turns()
         self._timing = Timing(time.monotonic, threading.Event().wait)
         self._upkeep = Upkeep()
 
@@ -95,7 +94,7 @@ class StaticSource:
         options = options_of(config)
         if given := options.image.partition("@")[2]:
             return options.image, given
-        with _told(f"image {options.image}"):
+        with told(f"image {options.image}"):
             return options.image, self._at_hand().engine.resolve_image(options.image)
 
     def stage(self, deployment: Deployment, revision_id: str) -> Done:
@@ -105,10 +104,10 @@ class StaticSource:
             pulled = have_image(self._at_hand(), target.revision)
             release = target.release
             if release and self._upkeep.sound(target, release):
-                return _done(target, pulled, {"release": f"{release} is complete"})
+                return done(target.workload, target.revision, pulled, {"release": f"{release} is complete"})
             fresh = copy_release(self._at_hand(), target)
             self._upkeep.exchange(target, release, fresh)
-            return _done(target, True, {"release": f"{fresh} is complete"})
+            return done(target.workload, target.revision, True, {"release": f"{fresh} is complete"})
 
     def warm(self, deployment: Deployment, revision_id: str) -> Done:
         """Have the web server up; returns when it answers with the release, which is not published yet."""
@@ -121,7 +120,7 @@ class StaticSource:
             changed, said = bring_up(self._at_hand(), target, None, self._timing)
             target.site.unmark(release, "idle")
             bind(self._at_hand(), target, deployment, revision_too=False)
-            return _done(target, changed or was_idle, {target.server.spec.name: said})
+            return done(target.workload, target.revision, changed or was_idle, {target.server.spec.name: said})
 
     def drain(self, deployment: Deployment, revision_id: str) -> Done:
         """Leave downloads in flight their time, then take the release out of service, and a server of its own away.
@@ -132,7 +131,7 @@ class StaticSource:
         with self._working(target):
             release = target.release
             if not release or target.site.marked(release, "idle") is not None:
-                return _done(target, False)
+                return done(target.workload, target.revision, False)
             published = target.site.current() == release
             since = 0.0 if published else target.site.marked(release, "left")
             if since is not None and since < target.options.drain_seconds:
@@ -142,7 +141,7 @@ class StaticSource:
                     target.site.unpublish()
                 target.site.mark(release, "idle")
                 removed = clear_servers(self._at_hand(), deployment)
-            return _done(target, True, dict.fromkeys(removed, "removed"))
+            return done(target.workload, target.revision, True, dict.fromkeys(removed, "removed"))
 
     def archive(self, deployment: Deployment, revision_id: str) -> Done:
         """Remove the release, its row, and a web server that served no other."""
@@ -155,7 +154,12 @@ class StaticSource:
                     target.site.remove(release)
                     removed = clear_servers(tools, deployment, leaving=target.revision.id)
             tools.drop_rows(target.workload, target.revision)
-            return _done(target, bool(release or removed), {each: "removed" for each in [release, *removed] if each})
+            return done(
+                target.workload,
+                target.revision,
+                bool(release or removed),
+                {each: "removed" for each in [release, *removed] if each},
+            )
 
     def apply_traffic_split(self, deployment: Deployment) -> Applied:
         """Publish the release of the revision that has all the traffic, and have the routers follow.
@@ -166,7 +170,9 @@ class StaticSource:
         target = self._target(deployment, deployment.revisions[_whole(split)])
         runtime = self.report_runtime_config(deployment)
         if not any(each["targets"] for each in runtime.blocks):
-            raise VerbFailed(f"{_named(target)}: its web server has no address yet; warm it first")
+            raise VerbFailed(
+                f"{named(target.workload, target.revision)}: its web server has no address yet; warm it first"
+            )
         with self._working(target):
             with target.site.locked():
                 changed = publish(self._at_hand(), target, self._timing)
@@ -184,7 +190,7 @@ class StaticSource:
         declared = declared_options_of(workload.source_config)
         if doing := tools.busy(workload):
             raise Retry(_BUSY_SECONDS, f"left alone while {doing}")
-        turn = self._turn_of(workload.id)
+        turn = self._turns.of(workload.id)
         if not turn.acquire(blocking=False):
             raise Retry(_BUSY_SECONDS, "a verb of this workload is under way")
         try:
@@ -195,7 +201,7 @@ class StaticSource:
                 return go_on(tools, before, left, follow=declared.follow)
             if serving(before) is None:
                 return Outcome(Result.IN_SYNC, "no deploy has ended well yet")
-            with _told(f"workload {workload.id!r}"), site_of(tools, workload).locked(patient=False) as got:
+            with told(f"workload {workload.id!r}"), site_of(tools, workload).locked(patient=False) as got:
                 # Read anew: what another process staged before we had the lock is not taken for left over.
                 deployment = tools.deployment(workload)
                 revision = serving(deployment) if deployment is not None and got else None
@@ -207,16 +213,14 @@ class StaticSource:
         finally:
             turn.release()
         drifts += self._upkeep.news(tools, declared, workload, revision)
-        if repaired:
-            return Outcome(Result.REPAIRED, "; ".join([*repaired, *drifts]))
-        return Outcome(Result.DRIFT, "; ".join(drifts)) if drifts else Outcome(Result.IN_SYNC)
+        return outcome_of(repaired, drifts)
 
     def teardown(self, workload: Workload, *, data: bool) -> Sequence[str]:
         """Remove web servers, rows and releases; the files that they were copied from stay.
 
         :raises VerbFailed: something could not be removed.
         """
-        with self._turn_of(workload.id), _told(f"workload {workload.id!r}"):
+        with self._turns.of(workload.id), told(f"workload {workload.id!r}"):
             return take_away(self._at_hand(), workload)
 
     def _wait(self, seconds: float) -> None:
@@ -244,17 +248,11 @@ class StaticSource:
         return target
 
     def _at_hand(self) -> EngineTools:
-        if self._tools is None:
-            raise VerbFailed("this process gives sources no engine to act on; ask a running controller")
-        return self._tools
-
-    def _turn_of(self, workload_id: str) -> threading.Lock:
-        with self._lock:
-            return self._turns.setdefault(workload_id, threading.Lock())
+        return at_hand(self._tools)
 
     @contextmanager
     def _working(self, target: Target) -> Iterator[None]:
-        with self._turn_of(target.workload.id), _told(_named(target)):
+        with self._turns.of(target.workload.id), told(named(target.workload, target.revision)):
             yield
 
 
@@ -264,26 +262,3 @@ def _whole(split: TrafficSplit) -> str:
         why = "a site is published in one revision, so one has all the traffic; deploy without steps"
         raise InvalidSplit(split.workload_id, split.total, why)
     return found
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """The engine's errors and the machine's as what a verb may raise: whom it was about, and what was said (D4)."""
-    try:
-        yield
-    except EngineError as error:
-        raise VerbFailed(f"{what}: {error}", {"engine": f"{type(error).__name__}: {error}"}) from error
-    except OSError as error:
-        raise VerbFailed(f"{what}: {error}", {"files": str(error)}) from error
-    except VerbFailed as error:
-        raise VerbFailed(f"{what}: {error}", error.checks) from error
-
-
-def _named(target: Target) -> str:
-    return f"workload {target.workload.id!r}, revision {target.revision.id!r}"
-
-
-def _done(target: Target, changed: bool, checks: Mapping[str, str] | None = None) -> Done:
-    said = checks or {}
-    message = "; ".join(f"{name} {what}" for name, what in said.items())
-    return Done(target.workload.id, target.revision.id, changed, message, said)

@@ -1,0 +1,73 @@
+"""How built-in sources take turns and answer: of a workload one verb at a time; errors tell whom they are about."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from controller.plugins.contract import (
+    Done,
+    EngineError,
+    EngineTools,
+    Outcome,
+    Result,
+    Revision,
+    VerbFailed,
+    Workload,
+)
+
+
+class Turns:
+    """A lock for each workload: of one workload one verb runs at a time within this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
+
+    def of(self, workload_id: str) -> threading.Lock:
+        """The workload's lock."""
+        with self._lock:
+            return self._turns.setdefault(workload_id, threading.Lock())
+
+
+def at_hand(tools: EngineTools | None) -> EngineTools:
+    """The tools.
+
+    :raises VerbFailed: this process gave none.
+    """
+    if tools is None:
+        raise VerbFailed("this process gives sources no engine to act on; ask a running controller")
+    return tools
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """The engine's errors and the machine's as what a verb may raise: whom it was about, and what was said (D4)."""
+    try:
+        yield
+    except EngineError as error:
+        raise VerbFailed(f"{what}: {error}", {"engine": f"{type(error).__name__}: {error}"}) from error
+    except OSError as error:
+        raise VerbFailed(f"{what}: {error}", {"files": str(error)}) from error
+    except VerbFailed as error:
+        raise VerbFailed(f"{what}: {error}", error.checks) from error
+
+
+def named(workload: Workload, revision: Revision) -> str:
+    """Whom an error is about. Pure."""
+    return f"workload {workload.id!r}, revision {revision.id!r}"
+
+
+def done(workload: Workload, revision: Revision, changed: bool, checks: Mapping[str, str] | None = None) -> Done:
+    """The answer of a verb; its message is what was seen. Pure."""
+    said = checks or {}
+    message = "; ".join(f"{name} {what}" for name, what in said.items())
+    return Done(workload.id, revision.id, changed, message, said)
+
+
+def outcome_of(repaired: Sequence[str], drifts: Sequence[str]) -> Outcome:
+    """The answer of a reconcile: what was repaired, and what is left. Pure."""
+    if repaired:
+        return Outcome(Result.REPAIRED, "; ".join([*repaired, *drifts]))
+    return Outcome(Result.DRIFT, "; ".join(drifts)) if drifts else Outcome(Result.IN_SYNC)
