@@ -145,7 +145,7 @@ def _pipe(line: str) -> list[list[str]]:
     if not re.match(r"([A-Z_]+=\S+ )?(tallyd|make|printf)\b", line):
         return []
     pipe: list[list[str]] = [[]]
-    for word in shlex.split(line, comments=True):
+    for word in shlex.split(re.sub(r"\s[<>]\s*\S+", "", line), comments=True):
         if word in ("|", "&&", ";"):
             pipe.append([])
         elif pipe[-1] or not _ASSIGNMENT.match(word):
