@@ -40,6 +40,7 @@ class ComposeRun:
     ``document`` is what stands for its file; without one, ``files`` are read, which may be relative to ``directory``.
     ``environment`` holds the values that it puts in; the document and they may be secret, the rest is not.
     ``docker_config`` is the folder of the ``config.json`` with the registries' credentials; empty: the usual one.
+    ``ending`` are ids of containers that it may end: so that this is known for ours.
     """
 
     arguments: Sequence[str]
@@ -51,6 +52,7 @@ class ComposeRun:
     profiles: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     docker_config: str = ""
+    ending: Sequence[str] = ()
 
     @property
     def flags(self) -> list[str]:

@@ -195,6 +195,8 @@ class EngineVerbs:
 
         :raises EngineError: it could not be run to its end.
         """
+        for each in run.ending:
+            self._acting(each)
         began, result = time.monotonic(), "ok"
         try:
             done = self._compose.run(run)

@@ -112,7 +112,7 @@ def plan_of(wanted: Wanted, containers: Sequence[ContainerSeen], rows: Iterable[
         wrong, left_alone = _look_at(name, mine, wanted)
         wrong += [each for each in gone if each.service == name]
         if not ours and not wrong:
-            wrong = [Broken(f"{wanted.project}-{name}-1", name, f"service {name} has no container")]
+            wrong = [Broken(_slot_of(name, wanted, containers), name, f"service {name} has no container")]
         told += left_alone
         if wrong and not any(each.state in _LEFT_ALONE for each in mine):
             services.append(name)
@@ -122,6 +122,12 @@ def plan_of(wanted: Wanted, containers: Sequence[ContainerSeen], rows: Iterable[
             told += [each.why for each in wrong]
     orphans = [each for each in made_here(regular, wanted.spec_label) if service_of(each) not in wanted.specs]
     return Plan(services, broken, strange, orphans, told)
+
+
+def _slot_of(service: str, wanted: Wanted, containers: Sequence[ContainerSeen]) -> str:
+    """The name that its container will have, as which it has its budget: Compose's first version joins by `_`."""
+    first = any(each.name.startswith(f"{wanted.project}_") for each in containers)
+    return ("_" if first else "-").join((wanted.project, service, "1"))
 
 
 def _is_strange(seen: ContainerSeen, name: str, wanted: Wanted) -> bool:

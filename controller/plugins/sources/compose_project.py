@@ -174,12 +174,24 @@ def run(tools: EngineTools, project: Project, arguments: Sequence[str], deadline
             # Plain values stand in the document already.
             environment=secret,
             docker_config=options.docker_config or "",
+            ending=_ended_by(arguments[0], tools, project),
         )
     )
     if done.code:
         said = told(done, hidden, secret)
         raise VerbFailed(f"compose {arguments[0]}: {said}", {"compose": said})
     return done
+
+
+def _ended_by(subcommand: str, tools: EngineTools, project: Project) -> list[str]:
+    """Ids of the containers that a run may end: `up` those that are not as declared, `stop` and `down` all."""
+    if subcommand == "pull":
+        return []
+    label, specs = spec_label(tools.prefix), project.specs
+    running = [each for each in containers_of(tools, project.workload) if each.state == "running"]
+    return [
+        each.id for each in running if subcommand != "up" or each.labels.get(label) != specs.get(service_of(each), "")
+    ]
 
 
 def told(done: ComposeDone, plain: Mapping[str, str], secret: Mapping[str, str] | None = None) -> str:
