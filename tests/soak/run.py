@@ -54,7 +54,10 @@ def soak(seconds: float, seed: int, tell: Callable[[str], None]) -> Soaked:
                 done[what.partition(" ")[0].rstrip(":")] += 1
                 tell(what)
                 threading.Event().wait(min(left, chance.uniform(*PAUSE_SECONDS)))
-            tell("quiet now; waiting until all agree")
+            tell("quiet now; what could not be deployed is deployed again, and then all has to agree")
+            _calm(stage, chance)
+            for name in ("web", "stack", "site"):
+                tell(stage.tallyd("deploy", name, "--wait").stderr.strip())
             began = time.monotonic()
             wrong = _settled(stage, chance)
             took = time.monotonic() - began
@@ -62,25 +65,30 @@ def soak(seconds: float, seed: int, tell: Callable[[str], None]) -> Soaked:
                 tell(f"{each}\n{stage.tallyd('why', each.partition(':')[0]).stdout[-3000:]}")
             history = _history(stage)
         healings = [each for each in history if each.kind == EventKind.HEALING]
-        return Soaked(done, wrong, overruns(healings, starts, _warmed(history)), took, len(history))
+        warmed = _warmed(history, cut_short=done["kill_controller"] > 0)
+        return Soaked(done, wrong, overruns(healings, starts, warmed), took, len(history))
     finally:
         stage.close()
 
 
 def _settled(stage: Stage, chance: random.Random) -> list[str]:
-    """Thaw and release everything, then wait until nothing disagrees; what still does."""
+    """Wait until nothing disagrees, with everything thawed and released; what still does."""
     last: list[str] = []
 
     def agrees() -> bool:
-        for each in stage.client.containers(filters={"status": "paused"}):
-            stage.client.unpause(each["Id"])
-        release(stage, chance)
+        _calm(stage, chance)
         last[:] = disagreements(stage)
         return not last
 
     with contextlib.suppress(AssertionError):
         wait_until(agrees, SETTLING_SECONDS, "declared and real agree")
     return last
+
+
+def _calm(stage: Stage, chance: random.Random) -> None:
+    for each in stage.client.containers(filters={"status": "paused"}):
+        stage.client.unpause(each["Id"])
+    release(stage, chance)
 
 
 @contextlib.contextmanager
@@ -117,12 +125,15 @@ def _history(stage: Stage) -> list[Event]:
                 return found
 
 
-def _warmed(history: Sequence[Event]) -> Counter[str]:
-    """How often a deploy may have started each container: once for each time that its revision was warmed."""
+def _warmed(history: Sequence[Event], *, cut_short: bool) -> Counter[str]:
+    """How often a deploy may have started each container: once for each time that its revision was warmed.
+
+    :param cut_short: the controller was killed, so one warming may have been gone on with, which is not told again.
+    """
     warmed = Counter(each.subject for each in history if each.kind == EventKind.DEPLOY and each.reason == "warming")
     return Counter(
         {
-            f"{PREFIX}-{revision}-{number}": count
+            f"{PREFIX}-{revision}-{number}": count + cut_short
             for revision, count in warmed.items()
             for number in range(1, max(REPLICAS.values()) + 1)
         }

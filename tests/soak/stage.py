@@ -20,6 +20,13 @@ PREFIX = "soak"
 REPLICAS = {"web": 4, "api": 4}
 ATTEMPTS = 5
 WINDOW_SECONDS = 60
+_PROJECT = {
+    "directory": "stack",
+    "files": ["compose.yaml"],
+    "drain_seconds": 0,
+    "stop_grace_seconds": 0,
+    "start_timeout_seconds": 20,
+}
 _WAIT = ["sh", "-c", "exec sleep 86400"]
 
 
@@ -93,7 +100,7 @@ class Stage:
             {
                 "id": "stack",
                 "kind": "stack",
-                "source": {"kind": "compose", "config": {"directory": "stack", "files": ["compose.yaml"]}},
+                "source": {"kind": "compose", "config": _PROJECT},
                 "trigger": {"kind": "manual"},
             },
             {
