@@ -232,4 +232,4 @@ def test_a_source_that_only_reports(shop: Shop) -> None:
     """O1: it is named, with those that deploy."""
     shop.tallyd.apply({"id": "shop", "kind": "project", "source": {"kind": "report"}, "trigger": {"kind": "manual"}})
     told = shop.tallyd("deploy", "shop").expect(1)
-    assert "source 'report' does not deploy; those that do: image" in told.stderr
+    assert "source 'report' does not deploy; those that do: compose, image, static" in told.stderr

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from controller.cli.context import Output
-from controller.cli.index import containers_table
+from controller.cli.ps import containers_table
 from controller.cli.render import age, cell, emit, show, table_of
 from controller.views import container_views, host_view
 from store.records import ContainerRow, Host
