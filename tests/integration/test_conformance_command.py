@@ -114,7 +114,7 @@ def test_a_provider_that_is_not_there(tallyd: Tallyd) -> None:
         ("report", "source 'report' only reports: it has none of a deployer's verbs"),
         ("lonely", "its package ships no subject for the conformance kit"),
         ("lonely", '[project.entry-points."tallyd.conformance"]\nlonely = "your_module:YourSubject"'),
-        ("folder", "source 'folder' is not installed; there are: compose, folders, image, lonely, report, static; did you mean"),
+        ("folder", "source 'folder' is not installed; there are: compose, folders, image, lonely, report, static"),
         ("lost", "'lost', stranger:Lost, cannot be loaded: AttributeError"),
         ("exits", "'exits', stranger_exit:Subject, cannot be loaded: SystemExit: 9"),
         ("nothing", "'nothing', stranger:nothing, is no class and no function"),
