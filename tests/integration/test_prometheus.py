@@ -30,6 +30,9 @@ SCRAPE_SECONDS = 30.0
 # Exposed, and without a series in this scene.
 NO_SERIES_YET = {
     "tallyd_revisions": "nothing is deployed",
+    "tallyd_healings_total": "nothing is broken",
+    "tallyd_trigger_dispatches_total": "no trigger fires",
+    "tallyd_trigger_looks_total": "no trigger looks",
 }
 OF_THE_SCRAPE = {"__name__", "instance", "job", "le"}
 

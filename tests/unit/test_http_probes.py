@@ -64,7 +64,8 @@ def test_openapi_describes_the_api(served: Served) -> None:
     paths = served.browser().get("/api/openapi.json").json()["paths"]
     assert {path for path in paths if path.startswith("/api/v1")} == {
         *("/api/v1/containers", "/api/v1/hosts", "/api/v1/workloads", "/api/v1/workloads/{workload_id}"),
-        *("/api/v1/events", "/api/v1/holds"),
+        *("/api/v1/events", "/api/v1/holds", "/api/v1/plugins", "/api/v1/triggers"),
+        *("/api/v1/plugins/{kind}/schema", "/api/v1/workloads/{workload_id}/trigger"),
         *("/api/v1/tick", "/api/v1/routers/traefik", "/api/v1/workloads/{workload_id}/deploys/{deploy_id}"),
         *(
             f"/api/v1/workloads/{{workload_id}}/{part}"
