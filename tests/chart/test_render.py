@@ -243,7 +243,7 @@ def test_secrets_come_by_reference(case: str, resources: list[Document]) -> None
         if name.endswith("TOKEN") or (name == "TALLYD_DATABASE_URL" and "postgresql" in variable["value"]):
             pytest.fail(f"{case}: {name} is in the environment")
         if name.endswith("_FILE"):
-            assert variable["value"].startswith("/run/tallyd-secrets/")
+            assert variable["value"].startswith(("/run/tallyd-secrets/", "/run/tallyd-keys/"))
 
 
 def test_the_controller_accepts_its_settings(case: str, resources: list[Document], tmp_path: Path) -> None:
