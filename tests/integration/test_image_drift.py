@@ -152,7 +152,7 @@ def test_drift_is_repaired(
 
 
 def test_what_is_left_to_a_deploy_or_a_person(deploys: Deploys) -> None:
-    """S3: nothing deployed, a new declaration, a deploy that was cut short, a paused container: told, not acted on."""
+    """S3: nothing deployed, a new declaration, a deploy that was cut short, a paused container: left alone."""
     deploys.declare(BUSYBOX)
     kept, deploys.revisions = deploys.revisions, {}
     assert deploys.reconcile().message == "nothing is deployed yet"
