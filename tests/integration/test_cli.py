@@ -625,7 +625,9 @@ BAD = {
         6,
         "allowed: host, path, port",
     ),
-    "trigger": Bad("workloads:\n- id: a\n  kind: site\n  trigger: {kind: cron}\n", 2, "there are: git, manual, registry"),
+    "trigger": Bad(
+        "workloads:\n- id: a\n  kind: site\n  trigger: {kind: cron}\n", 2, "there are: git, manual, registry"
+    ),
     "face": Bad("workloads:\n- id: a\n  kind: site\n  public_faces:\n  - host: a.b\n    port: 0\n", 6, "(got 0)"),
     "stack ref": Bad("workloads:\n- id: a\n  kind: stack\n  ref: shop\n", 2, "starts with 'tallyd-'"),
     "twice": Bad("workloads:\n- {id: a, kind: site}\n- {id: a, kind: site}\n", 3, "declared in"),
