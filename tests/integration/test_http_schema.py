@@ -19,6 +19,7 @@ from schemathesis.checks import (
 
 from tests.fakes import FakeDocker
 from tests.integration.console import Console, Controller, Tallyd, settings_of
+from tests.keys import key_file
 
 TOKEN = "a-token-of-the-tests"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -39,6 +40,7 @@ def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]
     folder = tmp_path_factory.mktemp("schema")
     with contextlib.closing(Console()) as console, FakeDocker() as engine:
         more = {"TALLYD_API_TOKEN": TOKEN, "TALLYD_INTERVAL_SECONDS": "300"}
+        more |= {"TALLYD_SECRETS_KEY_FILE": str(key_file(folder))}
         tallyd = Tallyd(
             console, folder, settings_of(engine.endpoint, f"sqlite:///{folder}/tallyd.db", folder, **more)
         )
