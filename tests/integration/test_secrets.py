@@ -128,7 +128,7 @@ def test_one_value_that_no_key_fits_fails_its_workload_alone(workshop: Workshop)
         wait_until(lambda: "SecretUnreadable: secret 'PW' of workload 'shop'" in controller.text, 30, "the log tells")
         assert leaks({"log": controller.text, "metrics": controller.get("/metrics").body.decode()}) == []
     workshop.tallyd.ok("secrets", "set", "shop", "PW", stdin=SECOND)
-    assert workshop.tallyd.tick()["plugins"].keys() <= {"in_sync", "repaired", "drift"}
+    assert workshop.tallyd.tick()["plugins"].keys() <= {"in_sync", "repaired"}
     assert workshop.environment("shop-1-1")["PASSWORD"] == SECOND
 
 
