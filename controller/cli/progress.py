@@ -49,7 +49,7 @@ class DeployProgress:
         with Live(self, console=self._console, refresh_per_second=_REFRESHES_A_SECOND):
             try:
                 yield self
-            except BaseException:
+            except BaseException:  # also by Ctrl-C: the step is marked before the view is drawn for the last time
                 self.ended(arrived=False)
                 raise
 
