@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from controller.clock import CLOCK
 from controller.engine.events import EngineEvent
 from controller.healing.ended import Asked
 
@@ -18,7 +19,7 @@ MOST_CONTAINERS = 4_096
 class Doings:
     """Notes by container, from its last start on."""
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:  # noqa: TID251  # a default
+    def __init__(self, now: Callable[[], datetime] = CLOCK.now) -> None:
         self._now = now
         self._lock = threading.Lock()
         self._asked: OrderedDict[str, Asked] = OrderedDict()

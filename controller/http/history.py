@@ -122,7 +122,7 @@ def _add_holds(reads: APIRouter, writes: APIRouter, context: HistoryContext) -> 
         found = list_holds(context.database, host=host, workload_id=workload, now=context.now())
         return {"items": [hold_view(each) for each in found]}
 
-    @writes.post("/holds", summary="Leave a slot, a workload or a host alone.", responses=answers(404))
+    @writes.post("/holds", summary="Leave a slot, a workload or a host alone.", responses=answers(400, 404))
     def put_hold(body: HoldBody) -> dict[str, Any]:
         place = Place(context.host if body.host is None else body.host, body.workload_id, body.slot)
         made = hold_place(context.database, place, context.now(), reason=body.reason, lasts=body.lasts)

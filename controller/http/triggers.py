@@ -67,7 +67,7 @@ def build_triggers(database: Database, triggers: Triggers, now: Callable[[], dat
     @fires.post(
         "/workloads/{workload_id}/trigger",
         summary="Fire a workload's trigger by hand.",
-        responses=answers(202, 404, 422),
+        responses=answers(202, 400, 404, 422),
     )
     def fire(
         workload_id: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from controller.plugins.contract import (
@@ -52,6 +52,15 @@ def told(what: str) -> Iterator[None]:
         raise VerbFailed(f"{what}: {error}", {"files": str(error)}) from error
     except VerbFailed as error:
         raise VerbFailed(f"{what}: {error}", error.checks) from error
+
+
+def check_secrets(tools: EngineTools, workload: Workload, names: Iterable[str]) -> None:
+    """Whether secrets can be had, before anything is done that would need them.
+
+    :raises SecretUnreadable: one cannot.
+    """
+    for name in names:
+        tools.reveal(workload, name)
 
 
 def named(workload: Workload, revision: Revision) -> str:

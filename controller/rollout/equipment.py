@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
+from controller.clock import CLOCK
 from controller.declared.git import Git, GitLimits
 from controller.engine.client import Observer
 from controller.engine.containers import ContainerSeen, Progress, PublishedPort
@@ -39,10 +39,6 @@ from store.turns import find_turn
 
 _CONNECT_SECONDS = 1.0
 _SERVICE_LABEL, _NUMBER_LABEL = "com.docker.compose.service", "com.docker.compose.container-number"
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251  # as the loop's clock; a command has no other
 
 
 def _always(_workload: Workload, _slot: str, _why: str) -> Permission:
@@ -230,7 +226,7 @@ def equip(
 ) -> EngineVerbs:
     """Give the sources of this process an engine to act on; returns its verbs, to be cancelled when it stops."""
     hooks = hooks or Hooks()
-    deeds = Deeds(database, settings.host, hooks.actor, _utc_now)
+    deeds = Deeds(database, settings.host, hooks.actor, CLOCK.now)
 
     def acting(container_id: str) -> None:
         hooks.doings.acting(container_id)
@@ -247,7 +243,7 @@ def equip(
         database,
         settings.host,
         verbs.inspect_container,
-        _utc_now,
+        CLOCK.now,
         doings=hooks.doings,
         rules=rules_of(settings),
         told=hooks.healed,

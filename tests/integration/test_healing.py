@@ -48,7 +48,9 @@ def test_a_crash_loop_ends_with_its_budget(shop: Shop) -> None:
     with controlled(shop) as controller:
         controller.wait_for_metric('tallyd_healings_total{result="exhausted"}', 1, 90)
         assert shop.healings() == ["attempted"] * 5 + ["exhausted"]
-        told = shop.why()
+        told = wait_until(
+            lambda: said if "source: " in (said := shop.why()) else "", 20, "the source's answer is told"
+        )
         assert "exit 3" in told
         assert "out of luck" in told
         assert f"budget: {shop.name()}: all spent, 5 of 5 attempts" in told

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from controller.plugins.answering import Turns, at_hand, done, named, outcome_of, told
+from controller.plugins.answering import Turns, at_hand, check_secrets, done, named, outcome_of, told
 from controller.plugins.contract import (
     Applied,
     Compose,
@@ -121,8 +121,7 @@ class ComposeSource:
         """Have the images of all services on the engine."""
         project = Project.of(deployment.workload, revision_of(deployment, revision_id))
         with self._turns.of(project.workload.id), told(named(project.workload, project.revision)):
-            for name in project.options.secrets.values():
-                self._at_hand().reveal(project.workload, name)
+            check_secrets(self._at_hand(), project.workload, project.options.secrets.values())
             return done(project.workload, project.revision, *pull_images(self._at_hand(), project))
 
     def warm(self, deployment: Deployment, revision_id: str) -> Done:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from controller.plugins.answering import check_secrets
 from controller.plugins.contract import (
     ContainerSeen,
     Deployment,
@@ -102,6 +103,8 @@ def repair(tools: EngineTools, project: Project, timing: Timing) -> tuple[list[s
         if deployment is None or now is None or now.id != project.revision.id:
             return [], []
         plan = project.plan(tools, containers_of(tools, project.workload), deployment.rows)
+        if plan.services:  # what cannot be done costs no attempt; Compose is given all of them in any case
+            check_secrets(tools, project.workload, project.options.secrets.values())
         denied = _denied(tools, project, plan)
         allowed = plan.without(denied)
         if allowed.services or allowed.start:

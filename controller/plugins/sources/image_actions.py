@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from controller.plugins.answering import check_secrets
 from controller.plugins.contract import (
     Deployment,
     EngineTools,
@@ -49,8 +50,7 @@ def have_image(tools: EngineTools, target: Target) -> tuple[bool, dict[str, str]
     """
     reference = pinned(target.revision)
     check_paths(tools, target.options.volumes)
-    for name in target.options.secrets.values():
-        tools.reveal(target.workload, name)
+    check_secrets(tools, target.workload, target.options.secrets.values())
     if found := image_at_hand(tools, target.revision):
         return False, {"image": f"{found} is here"}
     tools.engine.pull_image(reference, credentials_for(target.options.image, target.options.credentials_file))
@@ -101,6 +101,8 @@ def _repair(tools: EngineTools, target: Target, timing: Timing) -> tuple[Sequenc
     plan = plan_for(tools, target)
     if plan.empty:
         return plan.why, []
+    if plan.create:  # what cannot be done costs no attempt
+        check_secrets(tools, target.workload, target.options.secrets.values())
     asked = {name: tools.may_heal(target.workload, name, why) for name, why in plan.repaired.items()}
     denied = {name: answer.message for name, answer in asked.items() if not answer.given}
     allowed = plan.without(denied)
