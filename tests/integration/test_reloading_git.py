@@ -159,13 +159,14 @@ def _gits_in(folder: Path) -> list[str]:
 
 
 def test_stopping_while_a_rebuild_hangs(console: Console, tmp_path: Path) -> None:
-    """W9, R3: a manifest that is a pipe nobody writes to: reads go on, requests wait, and SIGTERM ends it in time."""
+    """W9, R3: a config that is a pipe nobody writes to: reads go on, requests wait, and SIGTERM ends it in time."""
     folder = tmp_path / "manifests"
     folder.mkdir()
     (folder / "a.yaml").write_text(manifest("blog"))
     with following(console, tmp_path, TALLYD_MANIFESTS=str(folder)) as followed:
-        os.mkfifo(folder / "pipe.yaml")
-        writer = wait_until(lambda: _writer_of(folder / "pipe.yaml"), SECONDS, "it is being read")
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "pipe").rename(followed.config)
+        writer = wait_until(lambda: _writer_of(followed.config), SECONDS, "it is being read")
         calling = threading.Thread(target=_put, args=(followed,))
         calling.start()
         assert (followed.workloads.keys(), followed.controller.ready) == ({"blog"}, True)
