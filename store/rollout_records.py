@@ -40,6 +40,10 @@ EDGES: Mapping[RevisionState, frozenset[RevisionState]] = {
 """From a state to those that may follow (L1)."""
 
 
+IN_THE_MIDDLE = frozenset({_S.STAGED, _S.WARMING, _S.DRAINING})
+"""States that a revision only passes through: one that stays there was left by a deploy that was cut short (L2)."""
+
+
 def check_edge(revision_id: str, current: RevisionState, wanted: RevisionState) -> None:
     """Check one step of a revision's life.
 

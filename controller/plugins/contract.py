@@ -69,9 +69,10 @@ from controller.rollout.deployer import (
     split_of,
 )
 from store.records import MISSING, Assignment, ContainerRow, Workload, WorkloadKind
-from store.rollout_records import RevisionState
+from store.rollout_records import IN_THE_MIDDLE, RevisionState
 
 __all__ = [
+    "IN_THE_MIDDLE",
     "MANUAL",
     "MISSING",
     "ActingEngine",

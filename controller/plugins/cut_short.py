@@ -5,14 +5,12 @@ Only where nobody deploys: ask `EngineTools.busy` first.
 
 from __future__ import annotations
 
-from controller.plugins.contract import Deployment, EngineTools, Outcome, Result, Revision, RevisionState
-
-_IN_THE_MIDDLE = (RevisionState.STAGED, RevisionState.WARMING, RevisionState.DRAINING)
+from controller.plugins.contract import IN_THE_MIDDLE, Deployment, EngineTools, Outcome, Result, Revision
 
 
 def cut_short(deployment: Deployment) -> Revision | None:
     """The newest revision that is on its way, though nobody deploys; none where all have arrived. Pure."""
-    found = [each for each in deployment.revisions.values() if each.state in _IN_THE_MIDDLE]
+    found = [each for each in deployment.revisions.values() if each.state in IN_THE_MIDDLE]
     return max(found, key=lambda each: each.sequence, default=None)
 
 

@@ -14,7 +14,7 @@ from store.database import Database
 from store.history_records import Event, EventKind
 from store.index import list_containers
 from store.revisions import move_revision
-from store.rollout_records import RevisionState
+from store.rollout_records import IN_THE_MIDDLE, RevisionState
 from store.splits import deployment_of, set_split
 from store.turns import Turn
 
@@ -108,10 +108,15 @@ class StoreLedger:
         shares = ", ".join(f"{each.revision_id} {each.weight / 100:g} %" for each in entries)
         self._tell("", "shift", f"traffic goes to {shares}")
 
-    def tell_begun(self, revision: Revision) -> None:
-        """That a revision was made to be deployed, by whom, and why."""
+    def tell_begun(self, revision: Revision, *, made: bool) -> None:
+        """That a revision was made to be deployed, by whom, and why; or that a deploy of it is gone on with."""
         why = f": {self._asked.reason}" if self._asked.reason else ""
-        self._tell(revision.id, "made", f"revision {revision.sequence} is made, to be deployed{why}")
+        if made:
+            self._tell(revision.id, "made", f"revision {revision.sequence} is made, to be deployed{why}")
+        elif revision.state in IN_THE_MIDDLE:
+            self._tell(
+                revision.id, "resumed", f"revision {revision.sequence}, {revision.state}, is gone on with{why}"
+            )
 
     def tell_gate(self, revision_id: str, verdict: Verdict) -> None:
         """What a gate said of a revision under traffic."""

@@ -128,8 +128,7 @@ class Rollouts:
             ledger = StoreLedger(self._database, workload.id, self._host, self._now, held.turn, asked)
             gate = _told_gate(request.gate, ledger)
             walk = Walk(ledger, deployer, revision.id, request.course, gate, heard, lambda: self._halted(held))
-            if made:
-                ledger.tell_begun(revision)
+            ledger.tell_begun(revision, made=made)
             return Deployed(workload.id, revision.id, made, walk.walk())
 
     def check(self, request: DeployRequest) -> None:

@@ -65,7 +65,7 @@ def soak(seconds: float, seed: int, tell: Callable[[str], None]) -> Soaked:
                 tell(f"{each}\n{stage.tallyd('why', each.partition(':')[0]).stdout[-3000:]}")
             history = _history(stage)
         healings = [each for each in history if each.kind == EventKind.HEALING]
-        warmed = _warmed(history, cut_short=done["kill_controller"] > 0)
+        warmed = _warmed(history)
         return Soaked(done, wrong, overruns(healings, starts, warmed), took, len(history))
     finally:
         stage.close()
@@ -125,15 +125,15 @@ def _history(stage: Stage) -> list[Event]:
                 return found
 
 
-def _warmed(history: Sequence[Event], *, cut_short: bool) -> Counter[str]:
-    """How often a deploy may have started each container: once for each time that its revision was warmed.
-
-    :param cut_short: the controller was killed, so one warming may have been gone on with, which is not told again.
+def _warmed(history: Sequence[Event]) -> Counter[str]:
+    """How often a deploy may have started each container: once for each time that its revision was warmed, also where
+    a deploy that was cut short is gone on with.
     """
-    warmed = Counter(each.subject for each in history if each.kind == EventKind.DEPLOY and each.reason == "warming")
+    warming = [each for each in history if each.kind == EventKind.DEPLOY and each.reason in ("warming", "resumed")]
+    warmed = Counter(each.subject for each in warming)
     return Counter(
         {
-            f"{PREFIX}-{revision}-{number}": count + cut_short
+            f"{PREFIX}-{revision}-{number}": count
             for revision, count in warmed.items()
             for number in range(1, max(REPLICAS.values()) + 1)
         }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.plugins.contract import (
+    IN_THE_MIDDLE,
     ContainerRow,
     ContainerSeen,
     Deployment,
@@ -22,7 +23,6 @@ PROJECT_LABEL, SERVICE_LABEL = "com.docker.compose.project", "com.docker.compose
 _ONE_OFF_LABEL = "com.docker.compose.oneoff"
 _LEFT_ALONE = ("paused", "restarting")
 _STARTABLE = ("created", "exited")
-_UNDER_WAY = {RevisionState.STAGED, RevisionState.WARMING, RevisionState.DRAINING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def serving(deployment: Deployment) -> Revision | None:
     """The revision to look after; none while a deploy is under way."""
     states = {each.state for each in deployment.revisions.values()}
     ready = [each for each in deployment.revisions.values() if each.state is RevisionState.READY]
-    return ready[0] if len(ready) == 1 and not states & _UNDER_WAY else None
+    return ready[0] if len(ready) == 1 and not states & IN_THE_MIDDLE else None
 
 
 def check_split(split: TrafficSplit) -> None:

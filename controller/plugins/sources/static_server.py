@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.plugins.contract import (
+    IN_THE_MIDDLE,
     ContainerRow,
     ContainerSeen,
     ContainerSpec,
@@ -170,8 +171,7 @@ def stopped(seen: ContainerSeen | None) -> str:
 
 def serving(deployment: Deployment) -> Revision | None:
     """The revision that has the traffic and is ready; none while a deploy is under way, whose business it is then."""
-    under_way = {RevisionState.STAGED, RevisionState.WARMING, RevisionState.DRAINING}
-    if {each.state for each in deployment.revisions.values()} & under_way or deployment.split is None:
+    if {each.state for each in deployment.revisions.values()} & IN_THE_MIDDLE or deployment.split is None:
         return None
     whole = next((each.revision_id for each in deployment.split.entries if each.weight == WHOLE), "")
     found = deployment.revisions.get(whole)
