@@ -56,8 +56,8 @@ from controller.plugins.sources.compose_plan import (
     serving,
 )
 from controller.plugins.sources.compose_project import Project, bind, check_workload, containers_of, rows_of
-from controller.plugins.sources.compose_ready import Timing
 from controller.plugins.sources.compose_upkeep import look_after, news
+from controller.plugins.waiting import Timing
 
 _BUSY_SECONDS = 5.0
 

@@ -25,7 +25,8 @@ from controller.plugins.sources.compose_project import (
     run,
     spec_label,
 )
-from controller.plugins.sources.compose_ready import Patience, Timing, wait_until_up
+from controller.plugins.sources.compose_ready import Patience, wait_until_up
+from controller.plugins.waiting import Timing
 
 RUNNING = ("running", "paused", "restarting")
 DOWN_SECONDS = 60.0

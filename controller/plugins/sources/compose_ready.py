@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from controller.plugins.contract import ContainerSeen, EngineTools, VerbFailed
+from controller.plugins.contract import ContainerSeen, EngineTools
 from controller.plugins.sources.compose_options import Web
 from controller.plugins.sources.compose_plan import has_done, service_of
+from controller.plugins.waiting import ENDED, SETTLE_SECONDS, Look, Timing, failure
 
 POLL_SECONDS = 0.1
-SETTLE_SECONDS = 2.0
-"""How long a container must run that has no health check and no port that is known."""
-LOG_LINES = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How time passes: a monotonic clock, and how to wait so many seconds."""
-
-    monotonic: Callable[[], float]
-    pause: Callable[[float], object]
-
-
-@dataclass(slots=True)
-class Look:
-    """What earlier looks at one container found."""
-
-    restarts: int | None = None
-    runs_since: float | None = None
-    said: str = "not looked at yet"
-    checks: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +36,11 @@ def wait_until_up(
         for name, container_id in list(pending.items()):
             seen = tools.engine.inspect_container(container_id)
             if why := ended(seen, looks[name], patience.jobs):
-                raise _failure(tools, looks, {name: container_id}, why)
+                raise failure(tools, looks, {name: container_id}, why)
             if seen is not None and _ready(tools, seen, looks[name], patience, timing.monotonic()):
                 del pending[name]
         if pending and timing.monotonic() >= patience.ends:
-            raise _failure(tools, looks, pending, f"did not get ready within {patience.seconds:g} s")
+            raise failure(tools, looks, pending, f"did not get ready within {patience.seconds:g} s")
         if pending:
             timing.pause(POLL_SECONDS)
     return {name: look.said for name, look in looks.items()}
@@ -71,7 +51,7 @@ def ended(seen: ContainerSeen | None, look: Look, jobs: frozenset[str]) -> str:
     if seen is None:
         return "is gone"
     again = look.restarts is not None and seen.restarts > look.restarts
-    if seen.state not in ("exited", "dead", "removing", "restarting") and not again:
+    if seen.state not in ENDED and not again:
         return ""
     if has_done(seen, jobs):
         return ""
@@ -104,13 +84,3 @@ def _ready(tools: EngineTools, seen: ContainerSeen, look: Look, patience: Patien
             return True
     look.said = f"does not answer on port {patience.web.port}"
     return False
-
-
-def _failure(tools: EngineTools, looks: dict[str, Look], failed: dict[str, str], why: str) -> VerbFailed:
-    checks = {name: look.said for name, look in looks.items()}
-    for name, container_id in failed.items():
-        told = why if looks[name].said == "not looked at yet" else f"{why}; last seen: {looks[name].said}"
-        lines = tools.engine.last_lines(container_id, LOG_LINES)
-        checks[name] = f"{told}; its last lines: {' | '.join(lines)}" if lines else f"{told}; it wrote nothing"
-    first = next(iter(failed))
-    return VerbFailed(f"{first} {checks[first]}", checks)

@@ -12,7 +12,7 @@ from controller.plugins.sources.compose_document import digest_of
 from controller.plugins.sources.compose_options import ComposeOptions, options_of
 from controller.plugins.sources.compose_plan import differs, failed_with
 from controller.plugins.sources.compose_project import Project, bind, containers_of
-from controller.plugins.sources.compose_ready import Timing
+from controller.plugins.waiting import Timing
 
 
 def look_after(

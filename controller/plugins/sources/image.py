@@ -45,9 +45,9 @@ from controller.plugins.sources.image_containers import (
 )
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.image_plan import blocks_of, options_of
-from controller.plugins.sources.image_ready import Timing
 from controller.plugins.sources.image_upkeep import behind, left_over, serving, unwell, waiting
 from controller.plugins.sources.image_volumes import remove_of_workload
+from controller.plugins.waiting import Timing
 
 _BUSY_SECONDS = 5.0
 

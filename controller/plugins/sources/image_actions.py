@@ -26,9 +26,9 @@ from controller.plugins.sources.image_containers import (
     stop_all,
 )
 from controller.plugins.sources.image_plan import of_revision, pinned
-from controller.plugins.sources.image_ready import Timing
 from controller.plugins.sources.image_upkeep import serving
 from controller.plugins.sources.image_volumes import check_paths, remove_of_revision
+from controller.plugins.waiting import Timing
 
 
 def check_revision(target: Target) -> None:

@@ -29,8 +29,9 @@ from controller.plugins.sources.image_plan import (
     plan_of,
     specs_of,
 )
-from controller.plugins.sources.image_ready import Timing, wait_until_ready
+from controller.plugins.sources.image_ready import wait_until_ready
 from controller.plugins.sources.image_volumes import with_volumes
+from controller.plugins.waiting import Timing
 
 RUNNING = ("running", "paused", "restarting")
 _AT_ONCE = 8

@@ -5,44 +5,21 @@ A container that ends is a failure at once, with its last lines; one that does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
-from controller.plugins.contract import ContainerSeen, EngineTools, VerbFailed
+from controller.plugins.contract import ContainerSeen, EngineTools
 from controller.plugins.sources.image_options import ImageOptions
+from controller.plugins.waiting import ENDED, SETTLE_SECONDS, Look, Timing, failure
 
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.2
-SETTLE_SECONDS = 2.0
-"""How long a container must run that has neither a port nor a health check."""
-LOG_LINES = 15
-
-_ENDED = ("exited", "dead", "removing", "restarting")
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How time passes: a monotonic clock, and how to wait so many seconds."""
-
-    monotonic: Callable[[], float]
-    pause: Callable[[float], object]
-
-
-@dataclass(slots=True)
-class Look:
-    """What earlier looks at one container found."""
-
-    restarts: int | None = None
-    runs_since: float | None = None
-    said: str = "not looked at yet"
-    checks: dict[str, str] = field(default_factory=dict)
 
 
 def ended(seen: ContainerSeen | None, look: Look) -> str:
     """Why a container has ended, or an empty text. One that the engine starts again and again has ended too. Pure."""
     if seen is None:
         return "is gone"
-    if seen.state in _ENDED or (look.restarts is not None and seen.restarts > look.restarts):
+    if seen.state in ENDED or (look.restarts is not None and seen.restarts > look.restarts):
         why = f"exited with {seen.exit_code}"
         return f"{why}: out of memory, see `memory`" if seen.oom_killed else why
     return ""
@@ -62,12 +39,12 @@ def wait_until_ready(
         for name, container_id in list(pending.items()):
             seen = tools.engine.inspect_container(container_id)
             if why := ended(seen, looks[name]):
-                raise _failure(tools, looks, {name: container_id}, why)
+                raise failure(tools, looks, {name: container_id}, why)
             if seen is not None and _ready(tools, seen, looks[name], options, timing.monotonic()):
                 del pending[name]
         if pending and timing.monotonic() >= ends:
             limit = f"did not get ready within {options.start_timeout_seconds} s"
-            raise _failure(tools, looks, pending, limit)
+            raise failure(tools, looks, pending, limit)
         if pending:
             timing.pause(poll_seconds)
             poll_seconds = min(1.5 * poll_seconds, LONGEST_POLL_SECONDS)
@@ -92,13 +69,3 @@ def _ready(tools: EngineTools, seen: ContainerSeen, look: Look, options: ImageOp
             return True
     look.said = f"does not answer on port {options.port}"
     return False
-
-
-def _failure(tools: EngineTools, looks: Mapping[str, Look], failed: Mapping[str, str], why: str) -> VerbFailed:
-    checks = {name: look.said for name, look in looks.items()}
-    for name, container_id in failed.items():
-        told = why if looks[name].said == "not looked at yet" else f"{why}; last seen: {looks[name].said}"
-        lines = tools.engine.last_lines(container_id, LOG_LINES)
-        checks[name] = f"{told}; its last lines: {' | '.join(lines)}" if lines else f"{told}; it wrote nothing"
-    first = next(iter(failed))
-    return VerbFailed(f"{first} {checks[first]}", checks)

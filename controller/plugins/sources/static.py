@@ -38,9 +38,9 @@ from controller.plugins.cut_short import cut_short, go_on
 from controller.plugins.sources.static_actions import bind, bring_up, clear_servers, have_image, publish, take_away
 from controller.plugins.sources.static_content import Target, copy_release, directory_of, measured, site_of
 from controller.plugins.sources.static_options import StaticOptions, declared_options_of, options_of
-from controller.plugins.sources.static_ready import Timing
 from controller.plugins.sources.static_server import WHOLE, blocks_of, serving
 from controller.plugins.sources.static_upkeep import Upkeep
+from controller.plugins.waiting import Timing
 
 _BUSY_SECONDS = 5.0
 

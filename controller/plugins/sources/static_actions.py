@@ -19,7 +19,6 @@ from controller.plugins.contract import (
 from controller.plugins.sources.static_content import Target, site_of
 from controller.plugins.sources.static_ready import (
     Question,
-    Timing,
     preview_question,
     public_question,
     wait_until_answered,
@@ -33,6 +32,7 @@ from controller.plugins.sources.static_server import (
     stopped,
     wrong_with,
 )
+from controller.plugins.waiting import Timing
 
 
 def image_at_hand(tools: EngineTools, revision: Revision) -> tuple[str, str]:

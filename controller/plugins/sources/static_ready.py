@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -13,20 +12,11 @@ from urllib.parse import quote
 from controller.plugins.contract import ContainerSeen, EngineTools, VerbFailed
 from controller.plugins.sources.static_options import StaticOptions
 from controller.plugins.sources.static_tree import Folder
+from controller.plugins.waiting import ENDED, Timing, wrote
 
 POLL_SECONDS = 0.1
-LOG_LINES = 15
 ASK_SECONDS = 3.0
 MOST_BYTES = 1024 * 1024
-_ENDED = ("exited", "dead", "removing", "restarting")
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How time passes: a monotonic clock, and how to wait so many seconds."""
-
-    monotonic: Callable[[], float]
-    pause: Callable[[float], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +102,15 @@ def wait_until_answered(
 def _ended(seen: ContainerSeen | None, restarts: int | None) -> str:
     if seen is None:
         return "is gone"
-    if seen.state in _ENDED or (restarts is not None and seen.restarts > restarts):
+    if seen.state in ENDED or (restarts is not None and seen.restarts > restarts):
         return f"exited with {seen.exit_code}"
     return ""
 
 
 def _failure(tools: EngineTools, seen: ContainerSeen | None, container_id: str, why: str) -> VerbFailed:
-    lines = tools.engine.last_lines(container_id, LOG_LINES)
-    wrote = f"its last lines: {' | '.join(lines)}" if lines else "it wrote nothing"
+    lines = wrote(tools, container_id)
     hint = ""
     if "404" in why or "other content" in why:
         hint = "; does the engine's machine have the folder of TALLYD_SITES at the same path as the controller?"
     name = seen.name if seen is not None else container_id[:12]
-    return VerbFailed(f"{name} {why}{hint}; {wrote}", {name: f"{why}; {wrote}"})
+    return VerbFailed(f"{name} {why}{hint}; {lines}", {name: f"{why}; {lines}"})

@@ -23,9 +23,10 @@ from controller.plugins.sources.static_actions import (
 )
 from controller.plugins.sources.static_content import Target, copy_release, directory_of, limits_of, measured
 from controller.plugins.sources.static_options import StaticOptions, options_of
-from controller.plugins.sources.static_ready import Timing, public_question
+from controller.plugins.sources.static_ready import public_question
 from controller.plugins.sources.static_releases import stem_of
 from controller.plugins.sources.static_tree import Folder, measure
+from controller.plugins.waiting import Timing
 
 _FOLDERS_BESIDE_FILES = 4
 """How many times as many files and folders as files are looked at."""
