@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 def router(
     context: typer.Context,
-    file: Annotated[Path, typer.Option(help="The runtime config to follow.")],
+    file: Annotated[Path, typer.Option(metavar="FILE", help="The runtime config to follow.")],
     listen: Annotated[str, typer.Option(help="Address for visitors, address:port.")] = "127.0.0.1:8080",
     folder: Annotated[
         Path | None, typer.Option(help="Folder of nginx's own files; default: router, beside the runtime config.")

@@ -36,7 +36,10 @@ _COLUMNS = (
 @app.command()
 def apply(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Option("--file", "-f", help="YAML file, folder, or - for stdin; repeatable.")],
+    files: Annotated[
+        list[Path],
+        typer.Option("--file", "-f", metavar="FILE", help="YAML file, folder, or - for stdin; repeatable."),
+    ],
     output: Format = Output.TABLE,
 ) -> None:
     """Create or update workloads from manifests: all of them, or none when anything is wrong.

@@ -309,12 +309,14 @@ def test_every_option_is_documented_and_no_other(path: str) -> None:
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_every_argument_is_documented(path: str) -> None:
-    """O1: a command that takes arguments shows how it is called."""
+    """O1: a command that needs arguments or options shows how it is called."""
     arguments = [each for each in COMMANDS[path].params if each.param_type_name == "argument"]
+    required = [each for each in COMMANDS[path].params if each.param_type_name == "option" and each.required]
     usage = [code for code in codes(section(CLI, path)) if code.startswith(f"{path} ") and code.isascii()]
-    shown = usage[0].removeprefix(path).split() if usage and arguments else []
+    shown = usage[0].removeprefix(path).split() if usage and (arguments or required) else []
     names_of = [(each.metavar or each.name).upper() for each in arguments]
-    assert shown == [name if each.required else f"[{name}]" for name, each in zip(names_of, arguments, strict=True)]
+    wanted = [name if each.required else f"[{name}]" for name, each in zip(names_of, arguments, strict=True)]
+    assert shown == [*wanted, *(word for each in required for word in (each.opts[0], each.metavar))]
 
 
 def _keys(title: str) -> list[str]:
