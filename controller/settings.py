@@ -141,7 +141,7 @@ class Settings(BaseModel):
         default=20.0, gt=0, le=3600, description="Seconds until a plugin call is given up and backed off."
     )
     healing_attempts: int = Field(
-        default=5, ge=0, le=1000, description="How often one container is healed within the window; 0: never."
+        default=5, ge=0, le=1000, description="How often one container is healed within any window; 0: never."
     )
     healing_window_seconds: Seconds = Field(
         default=600.0, ge=1, le=86_400, description="Seconds of the window that these attempts are counted in."

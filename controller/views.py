@@ -148,11 +148,10 @@ def budget_view(budget: Budget) -> dict[str, Any]:
     return {
         "host": budget.host,
         "slot": budget.slot,
-        "attempts": budget.attempts,
+        "attempts_at": [_time(each) for each in budget.attempts_at],
         "failures": budget.failures,
-        "window_began_at": _time(budget.window_began_at),
         "not_before": _time(budget.not_before),
-        "last_attempt_at": _time(budget.last_attempt_at),
+        "asked_at": _time(budget.asked_at),
         "last_answer": budget.reason,
     }
 

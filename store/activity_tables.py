@@ -5,16 +5,32 @@ Kept apart from :mod:`store.tables`, which has what is true of containers and wh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, Text
+from sqlalchemy import JSON, BigInteger, Dialect, Index, Integer, Text, TypeDecorator
 from sqlmodel import Field, SQLModel
 
 from store.tables import UtcDateTime, table_of
 
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite counts up only what it calls INTEGER."""
+
+
+class Moments(TypeDecorator[tuple[datetime, ...]]):
+    """A few aware datetimes in one column, as a JSON list of ISO 8601 strings."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Iterable[datetime] | None, dialect: Dialect) -> list[str]:
+        """As they are kept."""
+        return [each.isoformat() for each in value or ()]
+
+    def process_result_value(self, value: list[str] | None, dialect: Dialect) -> tuple[datetime, ...]:
+        """As they were."""
+        return tuple(map(datetime.fromisoformat, value or ()))
 
 
 class EventTable(SQLModel, table=True):
@@ -44,18 +60,17 @@ class EventTable(SQLModel, table=True):
 
 
 class HealingTable(SQLModel, table=True):
-    """The healing budget of one slot, a place that a container fills: attempts in a window, and back-off (S5)."""
+    """The healing budget of one slot, a place that a container fills: when it was healed, and back-off (S5)."""
 
     __tablename__ = "healing"
 
     host: str = Field(primary_key=True, sa_type=Text)
     slot: str = Field(primary_key=True, sa_type=Text)
     workload_id: str = Field(default="", sa_type=Text)
-    window_began_at: datetime = Field(sa_type=UtcDateTime)
-    attempts: int = 0
+    asked_at: datetime = Field(sa_type=UtcDateTime)
+    attempts_at: tuple[datetime, ...] = Field(default=(), sa_type=Moments)
     failures: int = 0
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    last_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reason: str = Field(default="", sa_type=Text)
 
 

@@ -120,7 +120,7 @@ def prune_healing(database: Database, now: datetime) -> None:
     before = now - timedelta(days=KEPT_DAYS)
     with database.writing() as connection:
         connection.execute(delete(HOLDS).where(HOLDS.c.expires_at < before))
-        connection.execute(delete(HEALING).where(HEALING.c.window_began_at < before))
+        connection.execute(delete(HEALING).where(HEALING.c.asked_at < before))
 
 
 def row_of_container(database: Database, host: str, container_id: str) -> Assignment | None:

@@ -10,17 +10,17 @@ from datetime import datetime
 class Budget:
     """What was spent on one slot. ``failures`` are attempts since it last stayed up for a whole window.
 
-    ``reason`` is the last answer, so that history is told of another one only.
+    ``attempts_at``, oldest first, holds what may still count; ``reason`` is the last answer, so that history is told
+    of another one only.
     """
 
     host: str
     slot: str
     workload_id: str
-    window_began_at: datetime
-    attempts: int = 0
+    asked_at: datetime
+    attempts_at: tuple[datetime, ...] = ()
     failures: int = 0
     not_before: datetime | None = None
-    last_attempt_at: datetime | None = None
     reason: str = ""
 
 

@@ -167,5 +167,5 @@ class Healer:
             spent.decision,
             f"{doing}: {why}; {spent.message}",
             CONTROLLER,
-            details={"attempts": spent.budget.attempts, "again_at": again},
+            details={"attempts": len(spent.budget.attempts_at), "again_at": again},
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from controller.healing.budget import BACKOFF, EXHAUSTED, HealingLimits
+from controller.healing.budget import BACKOFF, HealingLimits, attempts_in_window, span_of
 from controller.healing.holds import words_of
 from controller.healing.keeping import Standing
 from store.history_records import Event, EventKind
@@ -51,13 +51,16 @@ def _holds(standing: Standing) -> Iterator[str]:
 
 def _budgets(standing: Standing, now: datetime, limits: HealingLimits) -> Iterator[str]:
     for each in standing.budgets:
-        spent = f"{each.attempts} of {limits.attempts} attempts of the window since {each.window_began_at:%H:%M:%S}"
-        if each.reason == EXHAUSTED:
-            yield f"budget: {each.slot}: all spent, {spent}; it is not healed until the window is over"
+        made = attempts_in_window(each, limits, now)
+        spent = f"{len(made)} of {limits.attempts} attempts in {span_of(limits.window_seconds)}"
+        if len(made) >= limits.attempts:
+            again = made[-limits.attempts] + timedelta(seconds=limits.window_seconds) if limits.attempts else None
+            until = f"before {again:%H:%M:%S}" if again else "while healing_attempts is 0"
+            yield f"budget: {each.slot}: all spent, {spent}; it is not healed {until}"
         elif each.reason == BACKOFF and each.not_before is not None and each.not_before > now:
             yield f"budget: {each.slot}: {spent}; next attempt not before {each.not_before:%H:%M:%S}"
-        elif each.last_attempt_at is not None:
-            yield f"budget: {each.slot}: {spent}; last healed at {each.last_attempt_at:%Y-%m-%d %H:%M:%S}"
+        elif each.attempts_at:
+            yield f"budget: {each.slot}: {spent}; last healed at {each.attempts_at[-1]:%Y-%m-%d %H:%M:%S}"
 
 
 def _source(standing: Standing) -> Iterator[str]:

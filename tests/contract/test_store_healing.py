@@ -36,15 +36,15 @@ def test_two_processes_cannot_overrun_a_budget(database: Database, database_url:
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     granted = [int(each.communicate(timeout=60)[0]) for each in racers]
     assert sum(granted) == LIMITS.attempts
-    assert [each.attempts for each in list_budgets(database)] == [LIMITS.attempts]
+    assert [len(each.attempts_at) for each in list_budgets(database)] == [LIMITS.attempts]
     assert len(read_events(database, EventFilter(kinds=("healing",), limit=1_000))) == LIMITS.attempts
 
 
 def test_a_budget_is_what_was_left_of_it(database: Database) -> None:
     """S5: it survives who spent it; a failure in between spends nothing."""
     fresh = Budget(HOST, "shop-1", "shop", NOW)
-    after = replace(fresh, attempts=1, failures=1, not_before=later(5), last_attempt_at=NOW, reason="attempted")
-    assert spend(database, fresh, lambda seen: (replace(after, window_began_at=seen.window_began_at), [])) == after
+    after = replace(fresh, attempts_at=(NOW, later(0.25)), failures=1, not_before=later(5), reason="attempted")
+    assert spend(database, fresh, lambda seen: (replace(after, asked_at=seen.asked_at), [])) == after
     seen: list[Budget] = []
     spend(database, Budget(HOST, "shop-1", "shop", later(9)), lambda found: (seen.append(found) or found, []))
     assert seen == [after]

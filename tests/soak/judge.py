@@ -96,9 +96,9 @@ def overruns(healings: Iterable[Event], starts: Counter[str], warmed: Counter[st
         worst = max(int(each.details["attempts"]) for each in made)
         if worst > ATTEMPTS:
             found.append(f"{slot}: attempt {worst} of {ATTEMPTS}")
-        for first, later in zip(made, made[2 * ATTEMPTS :], strict=False):
+        for first, later in zip(made, made[ATTEMPTS:], strict=False):
             if later.at - first.at < timedelta(seconds=WINDOW_SECONDS):
-                found.append(f"{slot}: more than {2 * ATTEMPTS} attempts in {WINDOW_SECONDS} s from {first.at}")
+                found.append(f"{slot}: more than {ATTEMPTS} attempts in {WINDOW_SECONDS} s from {first.at}")
     for name, count in starts.items():
         allowed = len(attempts.get(name, ())) + warmed[name]
         if count > allowed:

@@ -48,13 +48,14 @@ def test_what_is_held_says_how_to_go_on() -> None:
 def test_budgets_say_what_comes_next() -> None:
     """S5: spent, in back-off, and healed; one that nothing was spent of is not told."""
     budgets = (
-        Budget(HOST, "a", "shop", NOW, attempts=5, reason=EXHAUSTED),
-        Budget(HOST, "b", "shop", NOW, attempts=2, not_before=later(60), reason=BACKOFF),
-        Budget(HOST, "c", "shop", NOW, attempts=1, last_attempt_at=NOW, reason="attempted"),
+        Budget(HOST, "a", "shop", NOW, attempts_at=tuple(later(each) for each in range(-9, -4)), reason=EXHAUSTED),
+        Budget(HOST, "b", "shop", NOW, attempts_at=(later(-60), later(-5)), not_before=later(60), reason=BACKOFF),
+        Budget(HOST, "c", "shop", NOW, attempts_at=(NOW,), reason="attempted"),
         Budget(HOST, "d", "shop", NOW),
     )
     spent, waiting, healed = standing_lines(standing(budgets=budgets), NOW, LIMITS)[1:]
-    assert "a: all spent, 5 of 5 attempts" in spent
+    assert spent.endswith("a: all spent, 5 of 5 attempts in 10 min; it is not healed before 03:13:56")
+    assert "b: 2 of 5 attempts" in waiting
     assert waiting.endswith("next attempt not before 03:05:05")
     assert healed.endswith("last healed at 2026-01-02 03:04:05")
 

@@ -37,11 +37,10 @@ def upgrade() -> None:
         _text("host", primary_key=True),
         _text("slot", primary_key=True),
         _text("workload_id"),
-        sa.Column("window_began_at", _NOW, nullable=False),
-        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("asked_at", _NOW, nullable=False),
+        sa.Column("attempts_at", sa.JSON(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("not_before", _NOW),
-        sa.Column("last_attempt_at", _NOW),
         _text("reason"),
     )
     op.create_table(
