@@ -29,6 +29,8 @@ from controller.rollout.routers.nginx_process import NginxRouter
 from controller.rollout.routers.routing import HASH_SPACE, bounds, choose, cookie_name, hash_point, match, shares
 from tests.builders import HOST
 from tests.harness import require, wait_until
+from tests.harness.nginx import newest_nginx
+from tests.harness.wrk import Wrk
 from tests.integration.backends import Backend, Load, Visitor, free_port
 from tests.routers import block, document, key_with_hash, workload
 
@@ -42,11 +44,12 @@ class Site:
 
     folder: Path
     options: NginxOptions
+    program: str = "nginx"
     backends: dict[str, Backend] = field(default_factory=dict)
     visitors: list[Visitor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.router = NginxRouter(self.folder, self.options, monotonic)
+        self.router = NginxRouter(self.folder, self.options, monotonic, program=self.program)
 
     def block(self, name: str, weight: int, *, draining: bool = False) -> dict[str, Any]:
         """A revision with one container."""
@@ -98,13 +101,13 @@ def make_site() -> Iterator[Callable[..., Site]]:
     require("nginx")
     made: list[Site] = []
 
-    def make(**options: Any) -> Site:
+    def make(program: str = "nginx", **options: Any) -> Site:
         # Not below pytest's folder, which nginx's workers may not enter.
         folder = Path(tempfile.mkdtemp(prefix="tallyd-nginx-"))
         folder.chmod(0o711)
         listen = f"127.0.0.1:{free_port()}"
         given = {"listen": listen, "drain_seconds": 5, "workers": "2", **options}
-        made.append(Site(folder / "router", NginxOptions(**given)))
+        made.append(Site(folder / "router", NginxOptions(**given), program))
         return made[-1]
 
     yield make
@@ -237,8 +240,10 @@ def test_a_workload_in_quarantine_is_unavailable_and_nobody_else_is(site: Site) 
     assert site.visitor().get("/apis").name == "a"
 
 
-def test_twenty_reloads_drop_no_request(site: Site) -> None:
+@pytest.mark.parametrize("program", [lambda: "nginx", newest_nginx], ids=["distribution", "newest"])
+def test_twenty_reloads_drop_no_request(make_site: Callable[..., Site], program: Callable[[], str]) -> None:
     """T5, T6: kept-alive and fresh connections under steady load; each new configuration is in force at once."""
+    site = make_site(program())
     site.serve(site.shop({"a": 10_000}))
     load = Load(site.port, kept_alive=3, fresh=2)
     for number in range(20):
@@ -250,6 +255,21 @@ def test_twenty_reloads_drop_no_request(site: Site) -> None:
     load.stop()
     assert load.trouble == []
     assert set(load.answered) == {"a", "r0", "r1", "r2"}
+
+
+def test_a_kept_connection_that_is_in_use_outlives_a_reload(make_site: Callable[..., Site]) -> None:
+    """T5, T6: with an nginx that can spare it (1.27.4); wrk, which never sends a request again, misses none."""
+    site = make_site(newest_nginx())
+    site.serve(site.shop({"a": 10_000}))
+    wrk, load = Wrk(site.port, "shop.example", keep=True, connections=4), Load(site.port, kept_alive=1, fresh=0)
+    for number in range(20):
+        site.serve(site.shop({f"r{number % 3}": 10_000}, epoch=number))
+        seen = load.total
+        wait_until(lambda seen=seen: load.total > seen + 10, what="the load goes on")  # type: ignore[misc]
+    load.stop()
+    account = wrk.stop()
+    assert account.requests > load.total
+    assert account.lost == 0
 
 
 def test_a_revision_is_drained_and_taken_away_under_load(site: Site) -> None:
@@ -364,7 +384,7 @@ def test_nginx_that_is_too_old_is_told(site: Site) -> None:
     site.folder.mkdir()
     site.router.check_program()
     old = site.folder / "old-nginx"
-    old.write_text("#!/bin/sh\necho 'nginx version: nginx/1.18.0 (Ubuntu)' >&2\n")
+    old.write_text("#!/bin/sh\necho 'nginx version: nginx/1.18.0 (Ubuntu)' >&2\necho 'built with: x' >&2\n")
     old.chmod(0o755)
     with pytest.raises(RouterFailed, match=r"nginx/1\.18\.0 \(Ubuntu\) is too old"):
         NginxRouter(site.folder, site.options, monotonic, program=str(old)).check_program()

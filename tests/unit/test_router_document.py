@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from controller.errors import RuntimeConfigInvalid
 from controller.rollout.faces import host_problem, path_problem
 from controller.rollout.routers.document import load_document
-from controller.rollout.routers.nginx import NginxOptions, render_nginx
+from controller.rollout.routers.nginx import NginxBuild, NginxOptions, render_nginx
 from tests.builders import HOST
 from tests.routers import block, document, loaded, workload
 
@@ -189,8 +189,8 @@ def test_nothing_that_is_taken_can_speak_to_nginx(values: dict[str, str], data: 
     except RuntimeConfigInvalid:
         return
     plain = workload("w", ["h.example/p" if taken.workloads[0].faces[0].path != "/" else "h.example/"], ONE)
-    directives = _directives(render_nginx(taken, (), NginxOptions()))
-    assert _shape(directives) == _shape(_directives(render_nginx(loaded(plain), (), NginxOptions())))
+    directives = _directives(render_nginx(taken, (), NginxOptions(), NginxBuild()))
+    assert _shape(directives) == _shape(_directives(render_nginx(loaded(plain), (), NginxOptions(), NginxBuild())))
     face = taken.workloads[0].faces[0]
     assert ["server_name", face.host] in [tokens for tokens, _ in directives]
     assert ["location", "^~", f"{face.path.rstrip('/')}/"] in [tokens for tokens, _ in directives]

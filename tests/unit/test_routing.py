@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.rollout.routers.document import RoutedWorkload
-from controller.rollout.routers.nginx import NginxOptions, render_nginx
+from controller.rollout.routers.nginx import NginxBuild, NginxOptions, render_nginx
 from controller.rollout.routers.routing import (
     HASH_SPACE,
     bounds,
@@ -186,7 +186,7 @@ def test_a_million_points_through_the_rendered_split() -> None:
     """T4: what stands in nginx's configuration, by nginx's own arithmetic, gives each weight to one basis point."""
     weights = {"a": 1, "b": 0, "c": 3_333, "d": 6_665, "e": 1}
     blocks = [block(name, weight, 1) for name, weight in weights.items()]
-    text = render_nginx(loaded(workload("shop", ["shop.example"], blocks)), (), NginxOptions())
+    text = render_nginx(loaded(workload("shop", ["shop.example"], blocks)), (), NginxOptions(), NginxBuild())
     lines = re.search(r"split_clients \S+ \$new_\w+ \{\n(.*?)\}", text, re.DOTALL)
     assert lines
     buckets = [line.strip().removesuffix(";").split() for line in lines[1].splitlines() if line.strip()]

@@ -7,6 +7,7 @@ force is :mod:`controller.rollout.routers.nginx_process`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,6 +25,12 @@ from controller.rollout.routers.routing import cookie_name, cookie_value, routab
 
 BRAND_PATH = "/tallyd-brand"
 """On the status socket: tells which configuration answers."""
+OLDEST_VERSION = (1, 19, 5)
+"""The first that can be told where to log at once."""
+KEPT_FRESH_SECONDS = 2
+"""How long a reload spares a connection after its last request. The workers of before last that much longer."""
+
+_KEEPS_FRESH_VERSION = (1, 27, 4)
 _INDENT = "    "
 
 
@@ -49,15 +56,40 @@ class NginxOptions:
     workers: str = "auto"
 
 
-def render_nginx(document: RouterDocument, quarantined: Collection[str], options: NginxOptions) -> str:
+@dataclass(frozen=True, slots=True)
+class NginxBuild:
+    """What one nginx can do, by its version and by what it was built with.
+
+    ``keeps_fresh``: it does not close, at a reload, a kept connection that was in use a moment ago (nginx 1.27.4).
+    ``counts``: it can tell how many connections it has.
+    """
+
+    version: tuple[int, ...] = OLDEST_VERSION
+    counts: bool = True
+
+    @property
+    def keeps_fresh(self) -> bool:
+        """Without it, a client that sends at that moment has to send again (RFC 9112, 9.3.1)."""
+        return self.version >= _KEEPS_FRESH_VERSION
+
+
+def build_of(told: str) -> NginxBuild:
+    """What ``nginx -V`` tells."""
+    number = re.search(r"nginx version: \S*?/(\d+)\.(\d+)\.(\d+)", told)
+    return NginxBuild(tuple(map(int, number.groups())) if number else (), "http_stub_status_module" in told)
+
+
+def render_nginx(
+    document: RouterDocument, quarantined: Collection[str], options: NginxOptions, build: NginxBuild
+) -> str:
     """The whole configuration. A workload in quarantine is answered with 503, what nobody declared with 404."""
-    lines = [*_head(document, options), *_common(options)]
+    lines = [*_head(document, options), *_common(options, build)]
     for workload in document.workloads:
         if workload.id not in quarantined:
             lines += _split(workload, options)
     lines += _servers(document, quarantined, options)
     body = "\n".join(lines)
-    return f"{body}\n{_status(brand(body))}}}\n"
+    return f"{body}\n{_status(brand(body), build)}}}\n"
 
 
 def brand(text: str) -> str:
@@ -87,7 +119,7 @@ def _head(document: RouterDocument, options: NginxOptions) -> list[str]:
     ]
 
 
-def _common(options: NginxOptions) -> list[str]:
+def _common(options: NginxOptions, build: NginxBuild) -> list[str]:
     forwarded_for = "$proxy_add_x_forwarded_for" if options.behind_proxy else "$remote_addr"
     kept = {"proto": "$scheme", "host": "$http_host", "port": "$server_port"}
     maps = [
@@ -113,6 +145,7 @@ def _common(options: NginxOptions) -> list[str]:
         "# Towards visitors.",
         f"client_max_body_size {options.largest_body_megabytes}m;",
         "keepalive_timeout 75s;",
+        *([f"keepalive_min_timeout {KEPT_FRESH_SECONDS}s;"] if build.keeps_fresh else []),
         "",
         "# Towards revisions. An idle connection is given up before an application would close it under a request.",
         "proxy_http_version 1.1;",
@@ -236,11 +269,11 @@ def _block(head: str, inside: Sequence[str]) -> list[str]:
     return [f"{_INDENT}{each}" for each in _lines(head, inside)]
 
 
-def _status(name: str) -> str:
+def _status(name: str, build: NginxBuild) -> str:
     inside = [
         "listen unix:status.sock;",
         f'location = {BRAND_PATH} {{ return 200 "{name}"; }}',
-        "location = /status { stub_status; }",
+        *(["location = /status { stub_status; }"] if build.counts else []),
         "location / { return 404; }",
     ]
     return "\n".join(["", *_block("server", inside), ""])

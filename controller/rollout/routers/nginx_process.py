@@ -7,7 +7,6 @@ by its pid file and goes on with it. Renders nothing itself, and knows no docume
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import stat
@@ -21,10 +20,17 @@ import structlog
 from controller.declared.durable import replace_file
 from controller.errors import RouterFailed
 from controller.rollout.routers.document import RouterDocument
-from controller.rollout.routers.nginx import BRAND_PATH, NginxOptions, brand_of, render_nginx
+from controller.rollout.routers.nginx import (
+    BRAND_PATH,
+    OLDEST_VERSION,
+    NginxBuild,
+    NginxOptions,
+    brand_of,
+    build_of,
+    render_nginx,
+)
 from controller.rollout.routers.nginx_members import master_of, takes_connections, workers_of, workers_without_master
 
-OLDEST_VERSION = (1, 19, 5)
 COMMAND_SECONDS = 30.0
 IN_FORCE_SECONDS = 20.0
 QUICK_STOP_SECONDS = 5.0
@@ -56,6 +62,7 @@ class NginxRouter:
         self._program = program
         self._in_force_seconds = in_force_seconds
         self._pause = threading.Event()
+        self._build_of_pid: tuple[int, NginxBuild] | None = None
 
     @property
     def folder(self) -> Path:
@@ -82,14 +89,15 @@ class NginxRouter:
         return pid is not None and all(map(takes_connections, workers_of(pid)))
 
     def check_program(self) -> None:
-        """See that nginx is there, before anything is promised.
+        """See that nginx is there, and its folder, before anything is promised.
 
         :raises RouterFailed: it is not installed, or older than 1.19.5, which cannot be told where to log at once.
         """
-        told = self._run("-v", refused="nginx does not tell its version")
-        version = tuple(map(int, re.findall(r"\d+", told.partition("/")[2])[:3]))
-        if version < OLDEST_VERSION:
-            raise RouterFailed(f"{told.strip()} is too old; install nginx {_dotted(OLDEST_VERSION)} or later")
+        self._make_folder()
+        told = self._told_build(self._program)
+        if build_of(told).version < OLDEST_VERSION:
+            first = told.strip().partition("\n")[0]
+            raise RouterFailed(f"{first} is too old; install nginx {_dotted(OLDEST_VERSION)} or later")
 
     def apply(self, document: RouterDocument, quarantined: Collection[str]) -> bool:
         """Bring nginx to this document; returns once no other configuration takes new connections.
@@ -97,10 +105,11 @@ class NginxRouter:
         :returns: whether that needed anything.
         :raises RouterFailed: nginx refuses it or does not take it over; the one before goes on serving.
         """
-        text, before, pid = render_nginx(document, quarantined, self._options), self.configuration, self.pid
+        self._make_folder()
+        before, pid = self.configuration, self.pid
+        text = render_nginx(document, quarantined, self._options, self._build(pid))
         if pid is not None and text == before and self.answers() == brand_of(text):
             return False
-        self._make_folder()
         self._test(text)
         replace_file(self._conf, text)
         try:
@@ -145,6 +154,17 @@ class NginxRouter:
                 return
             log.warning("nginx does not end", signal=number.name, waited_seconds=seconds)
 
+    def _build(self, pid: int | None) -> NginxBuild:
+        """Of the nginx that runs, which may be another one than is installed by now; before it runs, of that."""
+        if pid is None:
+            return build_of(self._told_build(self._program))
+        if self._build_of_pid is None or self._build_of_pid[0] != pid:
+            self._build_of_pid = pid, build_of(self._told_build(f"/proc/{pid}/exe"))
+        return self._build_of_pid[1]
+
+    def _told_build(self, program: str) -> str:
+        return self._run("-V", program=program, refused="nginx does not tell its version")
+
     @property
     def _conf(self) -> Path:
         return self._folder / "nginx.conf"
@@ -172,10 +192,10 @@ class NginxRouter:
     def _nginx(self, *arguments: str, refused: str) -> None:
         self._run("-p", f"{self._folder}/", "-e", "error.log", *arguments, refused=refused)
 
-    def _run(self, *arguments: str, refused: str) -> str:
+    def _run(self, *arguments: str, refused: str, program: str = "") -> str:
         try:
             done = subprocess.run(
-                [self._program, *arguments],
+                [program or self._program, *arguments],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
