@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -21,9 +21,9 @@ from controller.http.control import ask_for_deploy
 from controller.plugins.registry import load_registry
 from controller.rollout.chain import Course
 from controller.rollout.equipment import Hooks, equip
-from controller.rollout.gates import HttpProbe, PrometheusQuery, all_of, held_for
-from controller.rollout.rollouts import DeployRequest, Rollouts, always_open, told_step
-from controller.rollout.walker import Gate, Walked
+from controller.rollout.gates import Gates
+from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
+from controller.rollout.walker import Walked
 from controller.views import split_view
 from store.leases import find_leader
 from store.rollout_records import BASIS_POINTS
@@ -65,12 +65,10 @@ def deploy(
     called = invocation(context)
     with told_errors():
         course = Course(weights=_weights(canary), keep=keep)
-        gated = probe is not None or prometheus is not None or query is not None or hold_seconds > 0
-        gate = _gate(probe, prometheus, query, hold_seconds) if gated else always_open
-        request = DeployRequest(workload_id, revision, course, gate, actor=actor_here())
+        request = DeployRequest(
+            workload_id, revision, course, _gates(probe, prometheus, query, hold_seconds), actor=actor_here()
+        )
         if wait is False:
-            if gated:
-                raise UsageError("gates are for a deploy that is waited for; leave out --no-wait, or the gates")
             _show_accepted(_asked(called, request), output)
             return
         with _deploying(called) as (rollouts, progress):
@@ -139,6 +137,7 @@ def _asked(called: Invocation, request: DeployRequest) -> dict[str, Any]:
         "revision_id": request.revision_id,
         "weights": list(request.course.weights),
         "keep": request.course.keep,
+        "gates": asdict(request.gates),
         "reason": f"asked for by {request.actor}",
     }
     return ask_for_deploy(leader, request.workload_id, body)
@@ -191,11 +190,9 @@ def _weights(canary: str) -> tuple[int, ...]:
     return tuple(weights)
 
 
-def _gate(probe: str | None, prometheus: str | None, query: str | None, hold_seconds: float) -> Gate:
-    if (prometheus is None) != (query is None):
-        raise UsageError("--prometheus and --query belong together; give both or none")
-    gates: list[Gate] = [HttpProbe(probe)] if probe is not None else []
-    if prometheus is not None and query is not None:
-        gates.append(PrometheusQuery(prometheus, query))
-    together = all_of(gates)
-    return held_for(together, hold_seconds, threading.Event().wait) if hold_seconds > 0 else together
+def _gates(probe: str | None, prometheus: str | None, query: str | None, hold_seconds: float) -> Gates:
+    """:raises UsageError: they cannot be looked at."""
+    try:
+        return Gates(probe, prometheus, query, hold_seconds)
+    except ValueError as error:
+        raise UsageError(f"gates: {error}") from error

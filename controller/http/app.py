@@ -114,7 +114,7 @@ def build_app(context: HttpContext) -> FastAPI:
     app.include_router(build_chains(context.database, context.registry, context.host, context.now, context.access))
     app.include_router(build_secrets(context.secrets, context.now, context.access))
     app.include_router(build_rollout(context.database, context.now, context.access, context.deploys.rollouts))
-    app.include_router(build_deploys(context.deploys, context.access))
+    app.include_router(build_deploys(context.database, context.deploys, context.access))
     app.include_router(build_history(context.history, context.access))
     app.include_router(build_config(context.config, context.access))
     routers = build_routers(context.database, context.host, context.registry, context.access, context.traefik_asks)

@@ -21,6 +21,43 @@ _WORST_STATUS = 399
 
 
 @dataclass(frozen=True, slots=True)
+class Gates:
+    """What is to be looked at after each step of a deploy, as it is asked for; by default nothing.
+
+    :param probe: URL for :class:`HttpProbe`.
+    :param prometheus: URL of a Prometheus, for the PromQL condition ``query``.
+    :param hold_seconds: how long that has to stay so.
+    """
+
+    probe: str | None = None
+    prometheus: str | None = None
+    query: str | None = None
+    hold_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: it cannot be looked at so."""
+        for name, url in (("probe", self.probe), ("prometheus", self.prometheus)):
+            if url is not None and not url.startswith(("http://", "https://")):
+                raise ValueError(f"{name} {url!r} is no URL to ask; write http://… or https://…")
+        if (self.prometheus is None) != (self.query is None):
+            raise ValueError("prometheus and query belong together; give both or none")
+
+
+def gate_of(gates: Gates, pause: Callable[[float], bool]) -> Gate | None:
+    """The gate that is asked for, if one is.
+
+    :param pause: as of :func:`held_for`.
+    """
+    if gates == Gates():
+        return None
+    wanted: list[Gate] = [HttpProbe(gates.probe)] if gates.probe is not None else []
+    if gates.prometheus is not None and gates.query is not None:
+        wanted.append(PrometheusQuery(gates.prometheus, gates.query))
+    together = all_of(wanted)
+    return held_for(together, gates.hold_seconds, pause) if gates.hold_seconds > 0 else together
+
+
+@dataclass(frozen=True, slots=True)
 class HttpProbe:
     """A URL that answers with a status below 400, so many times in a row. ``{revision}`` in it becomes the id."""
 

@@ -16,7 +16,7 @@ import structlog
 
 from controller.errors import Conflict, DeployInterrupted, NotFound, TallydError
 from controller.rollout.chain import Step
-from controller.rollout.deployer import Revision
+from controller.rollout.deployer import Revision, TrafficSplit
 from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
 from store.records import Workload
 
@@ -100,6 +100,15 @@ class DeployJobs:
             if request.workload_id not in self._threads:
                 self._start(request.workload_id)
         return made
+
+    def roll_back(self, request: DeployRequest) -> TrafficSplit | DeployJob:
+        """Go back by one step: at once where the split before is up, else by a deploy, which is returned.
+
+        :raises DeployInterrupted: this process stops.
+        :raises TallydError: as :meth:`Rollouts.check` and :meth:`Rollouts.step_back`.
+        """
+        back = self.rollouts.step_back(request)
+        return back if isinstance(back, TrafficSplit) else self.submit(back)
 
     def ask(self, workload: Workload, reason: str) -> bool:
         """Have a declaration deployed that a source asks for; nothing is done where a deploy of it goes on or waits.
@@ -195,7 +204,7 @@ class DeployJobs:
 def _known(jobs: Iterable[DeployJob], request: DeployRequest, key: str) -> DeployJob | None:
     """The deploy that this one is: by its key, or because one that waits asks for the same."""
     for each in jobs:
-        same = (each.request.revision_id, each.request.course) == (request.revision_id, request.course)
+        same = _what(each.request) == _what(request)
         if key and each.idempotency_key == key:
             if not same:
                 raise Conflict(f"idempotency key {key!r} was used for another deploy; give this one another")
@@ -203,6 +212,11 @@ def _known(jobs: Iterable[DeployJob], request: DeployRequest, key: str) -> Deplo
         if not key and same and each.state is JobState.QUEUED:
             return each
     return None
+
+
+def _what(request: DeployRequest) -> tuple[object, ...]:
+    """What is asked for, apart from who asks and why."""
+    return request.revision_id, request.course, request.gates
 
 
 def _forget(jobs: dict[str, DeployJob]) -> None:

@@ -17,20 +17,16 @@ from controller.rollout.back import one_before, split_is_ready
 from controller.rollout.chain import Archive, Course, Drain, Shift, Stage, Step, Warm
 from controller.rollout.deploy import deployer_of, known_revision, revision_for
 from controller.rollout.deployer import Deployment, Revision, TrafficSplit
+from controller.rollout.gates import Gates, gate_of
 from controller.rollout.ledger import Asked, StoreLedger, read_deployment
 from controller.rollout.tellings import split_events
 from controller.rollout.turns import HeldTurn, Patience, turn_held
-from controller.rollout.walker import Gate, Verdict, Walk, Walked
+from controller.rollout.walker import Gate, Verdict, Walk, Walked, always_open
 from controller.telling import tell_history
 from store.database import Database
 from store.splits import get_split, rollback_split
 
 _DOING = {Stage: "stage", Warm: "warm", Drain: "drain", Archive: "archive"}
-
-
-def always_open(_deployment: Deployment, _revision_id: str) -> Verdict:
-    """The gate that lets everything through."""
-    return Verdict(passed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class DeployRequest:
     workload_id: str
     revision_id: str | None = None
     course: Course = field(default_factory=Course)
-    gate: Gate = always_open
+    gates: Gates = field(default_factory=Gates)
     actor: str = ""
     reason: str = ""
     found: tuple[str, str] | None = None
@@ -72,6 +68,7 @@ class Rollouts:
     """Deploys on one host, from any thread.
 
     :param halt: set when this process stops: deploys end where they are, with nothing marked (R3).
+    :param make_gate: makes what is looked at of what was asked for; it waits with the function that it is given.
     """
 
     def __init__(
@@ -81,12 +78,14 @@ class Rollouts:
         host: str,
         now: Callable[[], datetime],
         halt: threading.Event | None = None,
+        make_gate: Callable[[Gates, Callable[[float], bool]], Gate | None] = gate_of,
     ) -> None:
         self._database = database
         self._registry = registry
         self._host = host
         self._now = now
         self._halt = halt or threading.Event()
+        self._make_gate = make_gate
 
     def deploy(
         self,
@@ -126,7 +125,7 @@ class Rollouts:
 
             asked = Asked(request.actor, request.reason)
             ledger = StoreLedger(self._database, workload.id, self._host, self._now, held.turn, asked)
-            gate = _told_gate(request.gate, ledger)
+            gate = _told_gate(self._make_gate(request.gates, self._halt.wait), ledger)
             walk = Walk(ledger, deployer, revision.id, request.course, gate, heard, lambda: self._halted(held))
             ledger.tell_begun(revision, made=made)
             return Deployed(workload.id, revision.id, made, walk.walk())
@@ -178,27 +177,37 @@ class Rollouts:
         :raises RevisionConflict: nothing is left to go back to.
         :raises VerbFailed: the split before is stored, but routers do not follow it yet.
         """
-        deployment = read_deployment(self._database, request.workload_id, self._host)
-        if split_is_ready(deployment):
-            assert deployment.split is not None
-            seen = deployment.split.generation
-            now = self._now()
-            split = rollback_split(self._database, request.workload_id, now, expected_generation=seen)
-            tell_history(self._database, *split_events(split, now, request.actor, back=True))
-            self.enforce_split(split)
-            return RolledBack(split, None)
-        request = replace(request, revision_id=one_before(deployment).id)
-        deployed = self.deploy(request, told, chose=chose, wait_seconds=wait_seconds)
+        back = self.step_back(request)
+        if isinstance(back, TrafficSplit):
+            return RolledBack(back, None)
+        deployed = self.deploy(back, told, chose=chose, wait_seconds=wait_seconds)
         return RolledBack(get_split(self._database, request.workload_id), deployed)
+
+    def step_back(self, request: DeployRequest) -> TrafficSplit | DeployRequest:
+        """Set the split before again, where all of it is up; else nothing is done, and the deploy told that it takes.
+
+        :raises SplitNotFound: the workload has no split.
+        :raises RevisionConflict: nothing is left to go back to.
+        :raises VerbFailed: the split before is stored, but routers do not follow it yet.
+        """
+        deployment = read_deployment(self._database, request.workload_id, self._host)
+        if not split_is_ready(deployment):
+            return replace(request, revision_id=one_before(deployment).id)
+        assert deployment.split is not None
+        seen, now = deployment.split.generation, self._now()
+        split = rollback_split(self._database, request.workload_id, now, expected_generation=seen)
+        tell_history(self._database, *split_events(split, now, request.actor, back=True))
+        self.enforce_split(split)
+        return split
 
     def _halted(self, held: HeldTurn) -> str:
         return "the process stops" if self._halt.is_set() else held.lost
 
 
-def _told_gate(gate: Gate, ledger: StoreLedger) -> Gate:
-    """A gate of which history is told; the one that is always open is none."""
-    if gate is always_open:
-        return gate
+def _told_gate(gate: Gate | None, ledger: StoreLedger) -> Gate:
+    """A gate of which history is told; without one all is let through."""
+    if gate is None:
+        return always_open
 
     def looked(deployment: Deployment, revision_id: str) -> Verdict:
         verdict = gate(deployment, revision_id)

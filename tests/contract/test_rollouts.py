@@ -17,10 +17,11 @@ import pytest
 from controller.errors import DeployInterrupted, DeployUnderWay, SplitConflict
 from controller.plugins.registry import Registry
 from controller.rollout.chain import Course, Shift, Step
-from controller.rollout.deployer import RuntimeConfig
+from controller.rollout.deployer import Deployment, RuntimeConfig
 from controller.rollout.rollouts import DeployRequest, Rollouts
 from controller.rollout.runtime_file import RuntimeFile
 from controller.rollout.turns import HeldTurn, is_dead, process_identity, turn_held
+from controller.rollout.walker import Gate, Verdict, always_open
 from store.database import Database
 from store.revisions import list_revisions
 from store.rollout_records import SplitEntry
@@ -67,9 +68,11 @@ def declare(database: Database, image: str) -> None:
     apply_workloads(database, [replace(SHOP, source_kind="memory", source_config={"image": image})], NOW)
 
 
-def rollouts(database: Database, source: MemorySource, halt: threading.Event | None = None) -> Rollouts:
-    """The place that deploys."""
-    return Rollouts(database, Registry({"memory": source}), HOST, lambda: NOW, halt)
+def rollouts(
+    database: Database, source: MemorySource, halt: threading.Event | None = None, gate: Gate | None = None
+) -> Rollouts:
+    """The place that deploys; ``gate`` is what it looks at, whatever is asked for."""
+    return Rollouts(database, Registry({"memory": source}), HOST, lambda: NOW, halt, lambda _gates, _pause: gate)
 
 
 def states(database: Database) -> list[str]:
@@ -186,15 +189,15 @@ def test_a_rollback_in_the_middle_ends_the_deploy(database: Database, source: Me
         if isinstance(step, Shift):
             shifts.append(step)
 
-    def gate(_deployment: object, _revision_id: str) -> Any:
+    def gate(deployment: Deployment, revision_id: str) -> Verdict:
         if len(shifts) == 2:
             rollback_split(database, "shop", NOW)
             rollback_split(database, "shop", NOW)
             rollback_split(database, "shop", NOW)
-        return DeployRequest("shop").gate(_deployment, _revision_id)  # type: ignore[arg-type]
+        return always_open(deployment, revision_id)
 
     with pytest.raises(SplitConflict, match="somebody else set generation 5"):
-        deploying.deploy(DeployRequest("shop", course=CANARY, gate=gate), told)
+        rollouts(database, source, gate=gate).deploy(DeployRequest("shop", course=CANARY), told)
     assert get_split(database, "shop").entries == (SplitEntry("shop-1", 9_900), SplitEntry("shop-2", 100))
 
 

@@ -192,10 +192,3 @@ def writes(engine: Engine, since: float, until: float) -> list[str]:
     with contextlib.closing(engine.client()) as client:
         events = client.events(since=since, until=until, decode=True)
         return [f"{each['Type']} {each['Action']}" for each in events]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -12,6 +12,7 @@ from typing import Any
 from store.database import open_database
 from store.turns import find_turn
 from tests.harness import wait_until
+from tests.integration.backends import free_port
 from tests.integration.test_deploy import Shop, shop
 
 __all__ = ["shop"]
@@ -115,10 +116,38 @@ def test_the_controller_deploys(shop: Shop) -> None:
         assert [step.split()[0] for step in shown["steps"]] == ["stage", "warm", "shift"]
         assert shown["reason"].startswith("asked for by cli:")
         assert weights(shop) == {"shop-1": 10_000}
-        gated = shop.tallyd("deploy", "shop", "--no-wait", "--hold-seconds", "1").expect(2)
-        assert "gates are for a deploy that is waited for" in gated.stderr
         refused = shop.tallyd("deploy", "shop", "--no-wait", "--revision", "shop-9").expect(1)
         assert "no revision 'shop-9' to deploy" in refused.stderr
+
+
+def test_the_controller_asks_gates_and_goes_back(shop: Shop) -> None:
+    """T1, L2, O4: over its port: a closed gate returns the traffic; a rollback is a split or a deploy."""
+    shop.tallyd.environment["TALLYD_API_TOKEN"] = TOKEN
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    for version in ("v1", "v2"):
+        shop.declare(version)
+        shop.deploy()
+    shop.declare("v3")
+    with shop.tallyd.running() as controller:
+        controller.wait_ready()
+
+        def ended(deploy: dict[str, Any]) -> dict[str, Any]:
+            path = f"/api/v1/workloads/shop/deploys/{deploy['id']}"
+            wait_until(lambda: controller.get(path).json["ended_at"], 60, "the deploy ends")
+            shown: dict[str, Any] = controller.get(path).json
+            return shown
+
+        probe = f"http://127.0.0.1:{free_port()}/{{revision}}"
+        asked = shop.tallyd.ok("deploy", "shop", "--no-wait", "--canary", "10%", "--probe", probe, "-o", "json").json
+        assert asked["gates"] == {"probe": probe, "prometheus": None, "query": None, "hold_seconds": 0.0}
+        shown = ended(asked)
+        assert (shown["state"], list(shown["checks"])) == ("failed", ["http"]), shown
+        assert weights(shop) == {"shop-2": 10_000}
+
+        back = controller.request("POST", "/api/v1/workloads/shop/rollback", {}, headers)
+        assert back.status == 202, back
+        assert ended(back.json["deploy"])["state"] == "arrived"
+        assert weights(shop) == {"shop-1": 10_000}
 
 
 def test_a_controller_that_stops_leaves_a_deploy_to_be_gone_on_with(shop: Shop) -> None:

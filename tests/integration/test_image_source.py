@@ -6,7 +6,8 @@ import pytest
 
 from controller.errors import ForeignRevision, InvalidSplit, RevisionNotFound, SplitNotFound, VerbFailed
 from tests.harness import BUSYBOX, PrivateRegistry, World
-from tests.integration.deploys import Deploys, free_port, page
+from tests.integration.backends import free_port
+from tests.integration.deploys import Deploys, page
 
 
 def test_a_revision_from_its_image_to_its_end(deploys: Deploys, world: World, registry: PrivateRegistry) -> None:

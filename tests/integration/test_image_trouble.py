@@ -9,7 +9,8 @@ import pytest
 from controller.errors import VerbFailed
 from controller.plugins.contract import Result
 from tests.harness import BUSYBOX, PrivateRegistry, World
-from tests.integration.deploys import Deploys, free_port
+from tests.integration.backends import free_port
+from tests.integration.deploys import Deploys
 
 
 def test_an_image_that_the_registry_does_not_have(deploys: Deploys, world: World, registry: PrivateRegistry) -> None:

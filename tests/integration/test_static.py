@@ -21,7 +21,8 @@ from controller.plugins.contract import Permission, Result, Workload
 from controller.plugins.sources.static_tree import Folder, Limits, measure
 from tests.harness import BUSYBOX, World, wait_until
 from tests.harness.git import Forge
-from tests.integration.deploys import free_port, writes
+from tests.integration.backends import free_port
+from tests.integration.deploys import writes
 from tests.integration.passes import Passes
 from tests.integration.sites import HOST, PORT, Sites, ask
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from controller.rollout.deployer import Deployment
-from controller.rollout.gates import HttpProbe, PrometheusQuery, all_of, held_for
+from controller.rollout.gates import Gates, HttpProbe, PrometheusQuery, all_of, gate_of, held_for
 from controller.rollout.walker import Verdict
 from tests.builders import HOST
 from tests.unit.rollouts import SHOP
@@ -112,6 +113,34 @@ def test_all_gates_up_to_the_first_closed_one() -> None:
     assert all_of(gates)(DEPLOYMENT, "shop-2") == Verdict(passed=False, checks={"a": "good", "b": "bad"})
     assert all_of(gates[:1])(DEPLOYMENT, "shop-2") == opened("a")
     assert all_of([])(DEPLOYMENT, "shop-2") == Verdict(passed=True)
+
+
+def test_what_is_asked_for_is_what_is_looked_at() -> None:
+    """L2: nothing, or all of it in order."""
+    assert gate_of(Gates(), threading.Event().wait) is None
+    prometheus = '{"data": {"resultType": "scalar", "result": [0, "1"]}}'
+    with answering((200, prometheus)) as (url, asked):
+        paused: list[float] = []
+        gate = gate_of(Gates(url, url, "up == 1", 30.0), lambda seconds: bool(paused.append(seconds)))
+        assert gate is not None
+        verdict = gate(DEPLOYMENT, "shop-2")
+    assert (verdict.passed, list(verdict.checks), paused) == (True, ["http", "prometheus"], [30.0])
+    assert len(asked) == 2 * (3 + 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"probe": "file:///etc/passwd"}, "probe 'file:///etc/passwd' is no URL"),
+        ({"prometheus": "127.0.0.1:9090", "query": "up"}, "prometheus '127.0.0.1:9090' is no URL"),
+        ({"prometheus": "http://127.0.0.1:9090"}, "give both or none"),
+        ({"query": "up"}, "give both or none"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused(given: dict[str, str], told: str) -> None:
+    """L2: before anything is deployed."""
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Gates(**given)  # type: ignore[arg-type]
 
 
 def test_a_gate_that_has_to_hold() -> None:

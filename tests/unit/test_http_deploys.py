@@ -44,6 +44,8 @@ def test_who_may_ask(served: Served, browser: Browser) -> None:
         (DEPLOYS, {"weights": [10_001]}, 422, "10000"),
         (DEPLOYS, {"keep": -1}, 422, "keep"),
         (DEPLOYS, {"gate": "open"}, 422, "gate"),
+        (DEPLOYS, {"gates": {"prometheus": "http://127.0.0.1:9090"}}, 422, "give both or none"),
+        (DEPLOYS, {"gates": {"probe": "file:///etc/passwd"}}, 422, "write http://"),
         (DEPLOYS, {}, 409, "declare one that deploys"),
         ("/api/v1/workloads/wiki/deploys", {}, 409, "declare one that deploys"),
         ("/api/v1/workloads/lost/deploys", {}, 404, "'lost' is not in the store"),
