@@ -184,7 +184,7 @@ def test_every_option_of_a_built_in_plugin_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("place", "heading", "model"),
     [
-        ("docs/plugins.md", "The source `image`", ImageOptions),
+        ("docs/sources/image.md", "Options", ImageOptions),
         ("docs/sources/compose.md", "Options", ComposeOptions),
     ],
 )
