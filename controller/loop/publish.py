@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from controller.loop.converge import Reconciled
 from controller.loop.dispatch import IgnoreReason
 from controller.loop.report import TickReport
 from controller.metrics import IndexFigures, Metrics
 
 _WORTH_A_WARNING = frozenset({IgnoreReason.KIND_MISMATCH, IgnoreReason.SLOT_TAKEN})
-_QUIET_RESULTS = frozenset({"in_sync", "backoff", "in_flight", "deferred"})
+_RECONCILED = "workload reconciled"
+
+
+class _Told(NamedTuple):
+    """A line of the log: that ``what`` is so of ``subject``."""
+
+    event: str
+    subject: str
+    what: str
 
 
 class Log(Protocol):
@@ -46,7 +53,7 @@ class Narrator:
         self._log = log
         self._trouble = ""
         self._trouble_since: datetime | None = None
-        self._told: frozenset[tuple[str, str]] = frozenset()
+        self._told: frozenset[_Told] = frozenset()
         self._engine_id = ""
 
     def tell(self, report: TickReport) -> None:
@@ -77,25 +84,31 @@ class Narrator:
         self._trouble, self._trouble_since = "", None
 
     def _tell_details(self, report: TickReport) -> None:
-        details: dict[tuple[str, str], tuple[bool, dict[str, str]]] = {}
+        details: dict[_Told, tuple[bool, dict[str, str]]] = {}
         for each in report.ignored:
             if each.reason is not IgnoreReason.UNLABELLED:
                 fields = {"container": each.container.name, "reason": str(each.reason), "detail": each.detail}
-                key = ("container ignored", f"{each.container.id} {each.reason}")
+                key = _Told("container ignored", each.container.id, str(each.reason))
                 details[key] = (each.reason in _WORTH_A_WARNING, fields)
         for broken in report.unreadable:
             fields = {"container_id": broken.container_id or "", "reason": broken.reason}
-            details["container unreadable", f"{broken.container_id} {broken.reason}"] = (True, fields)
+            details[_Told("container unreadable", broken.container_id or "", broken.reason)] = (True, fields)
         for text in report.errors:
-            details["problem", text] = (True, {"detail": text})
+            details[_Told("problem", "", text)] = (True, {"detail": text})
         for done in report.reconciled:
-            if done.result not in _QUIET_RESULTS:
-                details["workload reconciled", f"{done.workload_id} {done.result} {done.message}"] = _reconciled(done)
+            if done.called and done.result != "in_sync":
+                key = _Told(_RECONCILED, done.workload_id, f"{done.result} {done.message}")
+                details[key] = (True, {"workload": done.workload_id, "result": done.result, "detail": done.message})
         for key in [key for key in details if key not in self._told]:
             loud, fields = details[key]
-            (self._log.warning if loud else self._log.debug)(key[0], **fields)
-        self._told = (self._told if report.targeted else frozenset()) | frozenset(details)
+            (self._log.warning if loud else self._log.debug)(key.event, **fields)
+        answered = {each.workload_id: each.called for each in report.reconciled}
+        kept = {each for each in self._told if _holds(each, answered, targeted=report.targeted)}
+        self._told = frozenset(details) | kept
 
 
-def _reconciled(done: Reconciled) -> tuple[bool, dict[str, str]]:
-    return True, {"workload": done.workload_id, "result": done.result, "detail": done.message}
+def _holds(told: _Told, answered: Mapping[str, bool], *, targeted: bool) -> bool:
+    """Whether what was told before this pass is still so: the pass did not look, or a plugin was not asked."""
+    if told.event == _RECONCILED and told.subject in answered:
+        return not answered[told.subject]
+    return targeted

@@ -141,13 +141,28 @@ def test_unreadable_containers_and_problems_are_told_once(narrator: Narrator, lo
 def test_what_plugins_did_is_told_once(narrator: Narrator, log: Log) -> None:
     """O6, R15: neither "in sync" nor a back-off is news."""
     done = [reconciled("a", "repaired", message="started web"), reconciled("b", "failed", message="boom")]
-    quiet = [reconciled(str(n), result) for n, result in enumerate(["in_sync", "backoff", "in_flight", "deferred"])]
+    uncalled = ["backoff", "in_flight", "deferred", "terminal"]
+    quiet = [reconciled(each, each, called=False) for each in uncalled] + [reconciled("c", "in_sync")]
     for _ in range(2):
         narrator.tell(report(reconciled=(*done, *quiet)))
     assert [fields for _, _, fields in log.lines] == [
         {"workload": "a", "result": "repaired", "detail": "started web"},
         {"workload": "b", "result": "failed", "detail": "boom"},
     ]
+
+
+@pytest.mark.parametrize("why_not", ["backoff", "in_flight", "deferred", "terminal"])
+def test_a_pass_that_did_not_ask_does_not_make_an_old_answer_new(narrator: Narrator, log: Log, why_not: str) -> None:
+    """O6, R15: the same answer again is no news, another one is, and so is the first one after that."""
+    drift, fine = reconciled("a", "drift", message="web is gone"), reconciled("a", "in_sync")
+    unasked = reconciled("a", why_not, called=False)
+    for each in (drift, unasked, drift):
+        narrator.tell(report(reconciled=(each,)))
+    assert log.take() == [("warning", "workload reconciled")]
+    for targeted in (False, True):
+        narrator.tell(report(reconciled=(fine,), targeted=targeted))
+        narrator.tell(report(reconciled=(drift,)))
+        assert log.take() == [("warning", "workload reconciled")]
 
 
 def test_a_targeted_pass_does_not_make_old_news_new(narrator: Narrator, log: Log) -> None:
