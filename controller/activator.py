@@ -19,25 +19,17 @@ from controller.loop.activations import Activations
 from controller.loop.converge import ConvergeLimits, Converger
 from controller.loop.lease import Candidate, LeaseKeeper, lease_seconds
 from controller.loop.memory import Memory
-from controller.loop.schedule import Loop, clamp_interval
+from controller.loop.schedule import Loop
 from controller.loop.status import LoopStatus
 from controller.loop.tick import Activation
+from controller.opening import register_host
 from controller.plugins.registry import Registry
-from controller.settings import Settings
-from store import hosts
+from controller.settings import Settings, clamp_interval
 from store.database import Database
 from store.declared import Plan, apply_declared
 from store.leases import Lease
-from store.records import Host
 
 COMMAND_LEASE_SECONDS = 5.0
-
-
-def register_host(database: Database, settings: Settings, endpoint: str, *, single_pass: bool = False) -> None:
-    """Make this host known to the store, with the interval that decides when its truth is stale."""
-    interval = clamp_interval(settings.interval_seconds)
-    host = Host(settings.host, endpoint=endpoint, interval_seconds=interval)
-    hosts.register(database, host, single_pass=single_pass)
 
 
 def candidate_for(settings: Settings, address: str, control_token: str) -> Candidate:

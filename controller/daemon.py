@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from controller import __version__
-from controller.activator import Activator, Running, candidate_for, first_activation, instance_id, register_host
+from controller.activator import Activator, Running, candidate_for, first_activation, instance_id
 from controller.clock import CLOCK
 from controller.collector import settle_memory
 from controller.declared.config import locate_config
@@ -32,23 +32,24 @@ from controller.loop.activations import Activations
 from controller.loop.lease import LeaseKeeper
 from controller.loop.publish import Narrator, publish_metrics
 from controller.loop.report import TickOutcome, TickReport
-from controller.loop.schedule import Loop, LoopHooks, clamp_interval
+from controller.loop.schedule import Loop, LoopHooks
 from controller.loop.status import LoopStatus
 from controller.loop.tick import Activation
 from controller.loop.watch import Watch
 from controller.metrics import Metrics
 from controller.notify import Notifier
 from controller.observing import Observing
-from controller.opening import open_store
+from controller.opening import open_store, register_host
 from controller.plugins.registry import load_registry
 from controller.reloading import Reloading
+from controller.rollout.bound import engine_check
 from controller.rollout.deployer import Deployer
 from controller.rollout.equipment import Hooks, equip
 from controller.rollout.followers import Asker
 from controller.rollout.jobs import DeployJobs
 from controller.rollout.rollouts import Rollouts
 from controller.rollout.secrets import Secrets
-from controller.settings import Settings
+from controller.settings import Settings, clamp_interval
 from controller.triggering import Ground, Triggering
 from store.revisions import count_revisions
 
@@ -91,7 +92,8 @@ class Daemon:
         )
         self.database = open_store(settings)
         halt = threading.Event()
-        rollouts = Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt)
+        check = engine_check(self.database, settings, self._engine.endpoint)
+        rollouts = Rollouts(self.database, self.registry, settings.host, CLOCK.now, halt, check_engine=check)
         self.deploys = DeployJobs(rollouts, CLOCK.now, halt)
         hooks = Hooks(self.metrics.observe_request, halt=halt, environment=environment, ask=self.deploys.ask)
         equipped = partial(equip, self.registry, settings, self._engine.endpoint, self.database)

@@ -21,6 +21,9 @@ _LISTEN = re.compile(r"^(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
+DEFAULT_INTERVAL_SECONDS = 30.0
+LONGEST_INTERVAL_SECONDS = 300.0
+
 LIVE_SETTINGS = frozenset(
     {
         "interval_seconds",
@@ -35,6 +38,11 @@ LIVE_SETTINGS = frozenset(
 """Settings that a reload puts into effect. All others keep their value until a restart, and the log says so."""
 
 SECRET_SETTINGS = frozenset({"api_token", "reload_token", "reload_token_previous"})
+
+
+def clamp_interval(seconds: float) -> float:
+    """The interval that is really used, in seconds (R1)."""
+    return DEFAULT_INTERVAL_SECONDS if seconds <= 0 else min(seconds, LONGEST_INTERVAL_SECONDS)
 
 
 def default_database_url() -> str:

@@ -26,6 +26,10 @@ _WAYS = {
 }
 
 
+def any_engine() -> None:
+    """Whatever engine answers is the right one."""
+
+
 def declare(database: Database, *workload_ids: str) -> None:
     """Workloads without revisions."""
     apply_workloads(database, [workload(each) for each in workload_ids], NOW)

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from controller.cli.acting import acting
 from controller.cli.context import EXIT_ERROR, Format, Output, actor_here, invocation, told_errors
 from controller.cli.render import emit
 from controller.clock import CLOCK
-from controller.engine.endpoint import endpoint_from
-from controller.engine.verbs import EngineVerbs
 from controller.errors import UsageError
 from controller.labels import LabelNames
-from controller.plugins.registry import Registry, load_registry
-from controller.rollout.equipment import Hooks, equip, router_of
+from controller.rollout.equipment import router_of
 from controller.rollout.promote import promote_revision
-from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
+from controller.rollout.rollouts import DeployRequest, told_step
 from controller.rollout.teardown import Going, Teardown, plan_teardown
 from controller.rollout.tellings import promoted_event
-from controller.settings import Settings
 from controller.telling import tell_history
 from controller.views import revision_view
-from store.database import Database
 from store.revisions import get_revision
 
 DATA_SCOPES = ("project", "project-named")
@@ -48,11 +42,12 @@ def promote(
 
     tallyd promote shop-staging --to shop --deploy
     """
-    with told_errors(), _equipped(context) as (settings, database, registry, _verbs):
+    with told_errors(), acting(invocation(context)) as here:
+        database = here.database
         made, new = promote_revision(
             database,
-            registry,
-            settings.host,
+            here.registry,
+            here.settings.host,
             CLOCK.now,
             parent_id=workload_id,
             child_id=to,
@@ -63,8 +58,7 @@ def promote(
         failed = ""
         if deploy:
             request = DeployRequest(to, made.id, actor=actor_here(), reason=f"promoted from {workload_id}")
-            rollouts = Rollouts(database, registry, settings.host, CLOCK.now)
-            walked = rollouts.deploy(request, lambda step: typer.echo(told_step(step), err=True)).walked
+            walked = here.rollouts.deploy(request, lambda step: typer.echo(told_step(step), err=True)).walked
             failed = "" if walked.arrived else walked.detail
         stored = get_revision(database, to, made.id)
     if output is not Output.TABLE:
@@ -94,9 +88,10 @@ def teardown(
 
     Shows what goes, and asks; for data it asks once more, for the workload's name.
     """
-    with told_errors(), _equipped(context) as (settings, database, registry, verbs):
-        names = LabelNames(settings.label_prefix)
-        going = plan_teardown(database, verbs, names, settings.host, workload_id)
+    with told_errors(), acting(invocation(context)) as here:
+        settings, database, registry = here.settings, here.database, here.registry
+        here.rollouts.check_engine()
+        going = plan_teardown(database, here.verbs, LabelNames(settings.label_prefix), settings.host, workload_id)
         for each in going:
             typer.echo(told_going(each, with_data, keep_declaration), err=True)
         if not yes:
@@ -138,16 +133,3 @@ def _ask(workload_id: str, going: Sequence[Going], with_data: bool) -> None:
         raise UsageError("nothing was removed")
     if with_data and typer.prompt(f"To remove data too, type {workload_id}", err=True) != workload_id:
         raise UsageError(f"that is not {workload_id}; nothing was removed")
-
-
-@contextmanager
-def _equipped(context: typer.Context) -> Iterator[tuple[Settings, Database, Registry, EngineVerbs]]:
-    called = invocation(context)
-    settings, registry = called.settings(), load_registry()
-    with called.store() as database:
-        hooks = Hooks(environment=os.environ, actor=actor_here())
-        verbs = equip(registry, settings, endpoint_from(os.environ), database, hooks)
-        try:
-            yield settings, database, registry, verbs
-        finally:
-            verbs.cancel()

@@ -150,8 +150,9 @@ class Invocation:
     @contextmanager
     def activation(self, *, writes: bool) -> Iterator[Activation]:
         """All that one pass works with."""
-        from controller.activator import command_candidate, first_activation, register_host
+        from controller.activator import command_candidate, first_activation
         from controller.loop.lease import LeaseKeeper
+        from controller.opening import register_host
         from controller.plugins.registry import load_registry
         from controller.rollout.equipment import Hooks, equip
 

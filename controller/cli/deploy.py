@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,17 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from controller.cli.acting import acting
 from controller.cli.context import EXIT_ERROR, Format, Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.progress import DeployProgress
 from controller.cli.render import emit
 from controller.cli.rollout import parse_entry, show_split
 from controller.clock import CLOCK
-from controller.engine.endpoint import endpoint_from
 from controller.errors import LeaderUnreachable, NotFound, UsageError
 from controller.http.control import ask_for_deploy
-from controller.plugins.registry import load_registry
 from controller.rollout.chain import Course
-from controller.rollout.equipment import Hooks, equip
 from controller.rollout.gates import Gates
 from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
 from controller.rollout.walker import Walked
@@ -110,14 +107,9 @@ def rollback(
 @contextmanager
 def _deploying(called: Invocation) -> Iterator[tuple[Rollouts, DeployProgress]]:
     """The place that deploys, with its progress shown while the block lasts."""
-    settings, registry = called.settings(), load_registry()
-    with called.store() as database, DeployProgress(CLOCK.monotonic).shown() as progress:
-        hooks = Hooks(pulled=progress.pulled, environment=os.environ, actor=actor_here())
-        verbs = equip(registry, settings, endpoint_from(os.environ), database, hooks)
-        try:
-            yield Rollouts(database, registry, settings.host, CLOCK.now), progress
-        finally:
-            verbs.cancel()
+    progress = DeployProgress(CLOCK.monotonic)
+    with acting(called, progress.pulled) as ground, progress.shown():
+        yield ground.rollouts, progress
 
 
 def _asked(called: Invocation, request: DeployRequest) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -11,19 +10,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.context import Expected, Format, Invocation, Output, actor_here, invocation, told_errors
+from controller.cli.acting import acting
+from controller.cli.context import Expected, Format, Output, actor_here, invocation, told_errors
 from controller.cli.render import age, cell, emit, show, table_of
 from controller.clock import CLOCK
-from controller.engine.endpoint import endpoint_from
 from controller.errors import UsageError
-from controller.plugins.registry import load_registry
-from controller.rollout.equipment import equip
-from controller.rollout.rollouts import Rollouts, percent_of
+from controller.rollout.rollouts import percent_of
 from controller.rollout.tellings import split_events
 from controller.telling import tell_history
 from controller.views import revision_view, split_view
 from store import revisions, splits
-from store.database import Database
 from store.rollout_records import Revision, SplitEntry, TrafficSplit
 
 revisions_app = typer.Typer(no_args_is_help=True, help="Look at the revisions of a workload.")
@@ -128,18 +124,18 @@ def set_(
     """
     with told_errors():
         wanted = [parse_entry(each) for each in entries]
-        with invocation(context).store() as database:
+        with acting(invocation(context)) as ground:
             now = CLOCK.now()
             stored = splits.set_split(
-                database,
+                ground.database,
                 workload_id,
                 wanted,
                 now,
                 idempotency_key=idempotency_key,
                 expected_generation=expect_generation,
             )
-            tell_history(database, *split_events(stored, now, actor_here()))
-            _enforce(invocation(context), database, stored)
+            tell_history(ground.database, *split_events(stored, now, actor_here()))
+            ground.rollouts.enforce_split(stored)
     show_split(stored, output)
 
 
@@ -151,25 +147,12 @@ def rollback(
     output: Format = Output.TABLE,
 ) -> None:
     """Go back to the entries before, if their revisions are ready; once more goes forth again."""
-    with told_errors(), invocation(context).store() as database:
+    with told_errors(), acting(invocation(context)) as ground:
         now = CLOCK.now()
-        stored = splits.rollback_split(database, workload_id, now, expected_generation=expect_generation)
-        tell_history(database, *split_events(stored, now, actor_here(), back=True))
-        _enforce(invocation(context), database, stored)
+        stored = splits.rollback_split(ground.database, workload_id, now, expected_generation=expect_generation)
+        tell_history(ground.database, *split_events(stored, now, actor_here(), back=True))
+        ground.rollouts.enforce_split(stored)
     show_split(stored, output)
-
-
-def _enforce(called: Invocation, database: Database, split: TrafficSplit) -> None:
-    """Have the routers of this host follow a split that was stored.
-
-    :raises VerbFailed: it is stored, but they do not follow yet.
-    """
-    settings, registry = called.settings(), load_registry()
-    verbs = equip(registry, settings, endpoint_from(os.environ), database)
-    try:
-        Rollouts(database, registry, settings.host, CLOCK.now).enforce_split(split)
-    finally:
-        verbs.cancel()
 
 
 def show_split(split: TrafficSplit, output: Output) -> None:

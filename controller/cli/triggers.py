@@ -8,18 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from controller.cli.acting import acting
 from controller.cli.context import EXIT_ERROR, Format, Invocation, Output, actor_here, invocation, told_errors
 from controller.cli.render import age, emit, show, table_of
 from controller.clock import CLOCK
-from controller.engine.endpoint import endpoint_from
 from controller.errors import LeaderUnreachable, NotFound
 from controller.http.control import ask_to_fire
 from controller.http.triggers import shown
 from controller.logs import escape_controls
 from controller.metrics import Metrics
-from controller.plugins.registry import load_registry
-from controller.rollout.equipment import Hooks, equip
-from controller.rollout.rollouts import Rollouts
 from controller.triggering import Ground, Triggering
 from controller.triggers.answers import UNDER_WAY, Answer
 from controller.views import trigger_view
@@ -96,16 +93,11 @@ def _fired(called: Invocation, workload_id: str, reason: str) -> dict[str, Any]:
 
 
 def _fire_here(called: Invocation, workload_id: str, reason: str) -> dict[str, Any]:
-    settings, registry = called.settings(), load_registry()
-    with called.store() as database:
-        hooks = Hooks(environment=os.environ, actor=actor_here())
-        verbs = equip(registry, settings, endpoint_from(os.environ), database, hooks)
-        rollouts = Rollouts(database, registry, settings.host, CLOCK.now)
-        ground = Ground(registry, database, settings.host, os.environ)
-        triggering = Triggering(ground, rollouts, Metrics(), lambda: True, CLOCK)
+    with acting(called) as here:
+        ground = Ground(here.registry, here.database, here.settings.host, os.environ)
+        triggering = Triggering(ground, here.rollouts, Metrics(), lambda: True, CLOCK)
         try:
             future = triggering.dispatcher.by_hand(workload_id, reason, actor_here())
             return shown(future, workload_id, None)
         finally:
             triggering.stop()
-            verbs.cancel()

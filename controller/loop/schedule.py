@@ -23,12 +23,11 @@ from controller.loop.report import TickOutcome, TickReport
 from controller.loop.targeted import MOST_CONTAINERS, run_targeted
 from controller.loop.tick import Activation, run_tick
 from controller.loop.touched import Touched
+from controller.settings import clamp_interval
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
 
-DEFAULT_INTERVAL_SECONDS = 30.0
-LONGEST_INTERVAL_SECONDS = 300.0
 STOP_SECONDS = 2.0
 COALESCE_SECONDS = 0.001
 """How long the first event waits for those that come with it; what comes during a pass waits for its end."""
@@ -51,11 +50,6 @@ class LoopHooks:
     current: Callable[[], Activation]
     reported: Callable[[TickReport], None]
     cancel: Callable[[], None]
-
-
-def clamp_interval(seconds: float) -> float:
-    """The interval that is really used, in seconds (R1)."""
-    return DEFAULT_INTERVAL_SECONDS if seconds <= 0 else min(seconds, LONGEST_INTERVAL_SECONDS)
 
 
 def run_pass(activation: Activation, clock: Clock) -> TickReport:

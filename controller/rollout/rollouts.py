@@ -68,6 +68,7 @@ class Rollouts:
     """Deploys on one host, from any thread.
 
     :param halt: set when this process stops: deploys end where they are, with nothing marked (R3).
+    :param check_engine: raises where the engine is another one than this host is bound to (R18).
     :param make_gate: makes what is looked at of what was asked for; it waits with the function that it is given.
     """
 
@@ -79,6 +80,8 @@ class Rollouts:
         now: Callable[[], datetime],
         halt: threading.Event | None = None,
         make_gate: Callable[[Gates, Callable[[float], bool]], Gate | None] = gate_of,
+        *,
+        check_engine: Callable[[], None],
     ) -> None:
         self._database = database
         self._registry = registry
@@ -86,6 +89,7 @@ class Rollouts:
         self._now = now
         self._halt = halt or threading.Event()
         self._make_gate = make_gate
+        self.check_engine = check_engine
 
     def deploy(
         self,
@@ -104,11 +108,13 @@ class Rollouts:
         :raises DeployInterrupted: this process stops; deploy again.
         :raises NotFound: no such workload, or it is declared for another host.
         :raises PluginError: its source is not installed, or does not deploy.
+        :raises EngineRefused: the engine is another one than this host is bound to; nothing was done.
         :raises VerbFailed: nobody can tell what the declaration stands for.
         :raises StoreError: the store failed, or somebody else changed the rollout meanwhile; deploy again.
         """
         workload = read_deployment(self._database, request.workload_id, self._host).workload
         deployer = deployer_of(self._registry, workload)
+        self.check_engine()
         by = f"{request.actor or 'somebody'} deploys"
         with turn_held(self._database, workload.id, by, patience=Patience(wait_seconds), halt=self._halt) as held:
             if request.revision_id is not None:
@@ -156,6 +162,7 @@ class Rollouts:
         except (NotFound, PluginError):
             return False
         try:
+            self.check_engine()
             return deployer.apply_traffic_split(deployment).changed
         except Exception as error:
             raise VerbFailed(

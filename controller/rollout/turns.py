@@ -58,8 +58,9 @@ class HeldTurn:
         self._thread.start()
 
     def say(self, doing: str) -> None:
-        """What the turn is used for from now on, for others to read; they do so from the next renewal on."""
+        """What the turn is used for from now on, for others to read, and for history to name as the reason."""
         self._doing = doing
+        self._renew()
 
     def give_back(self) -> None:
         """End; the next one need not wait."""
@@ -71,14 +72,16 @@ class HeldTurn:
             log.warning("turn to deploy not given back, it runs out by itself", reason=str(error))
 
     def _keep(self) -> None:
-        while not self._over.wait(self.turn.ttl_seconds / _RENEWALS_PER_TTL):
-            try:
-                renew_turn(self._database, self.turn, self._doing)
-            except TurnLost as error:
-                self.lost = str(error)
-                return
-            except StoreError as error:
-                log.debug("turn to deploy not renewed", reason=str(error))
+        while not self.lost and not self._over.wait(self.turn.ttl_seconds / _RENEWALS_PER_TTL):
+            self._renew()
+
+    def _renew(self) -> None:
+        try:
+            renew_turn(self._database, self.turn, self._doing)
+        except TurnLost as error:
+            self.lost = str(error)
+        except StoreError as error:
+            log.debug("turn to deploy not renewed", reason=str(error))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.activator import first_activation, register_host
+from controller.activator import first_activation
 from controller.clock import CLOCK
 from controller.collector import settle_memory
 from controller.engine.client import EngineClient
@@ -18,7 +18,7 @@ from controller.engine.endpoint import endpoint_from
 from controller.loop.lease import Candidate, LeaseKeeper
 from controller.loop.report import TickReport
 from controller.loop.tick import Activation, run_tick
-from controller.opening import open_store
+from controller.opening import open_store, register_host
 from controller.plugins.registry import load_registry
 from controller.settings import Settings
 from store.database import Database

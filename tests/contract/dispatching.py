@@ -21,6 +21,7 @@ from store.database import Database
 from store.triggers import Binding, get_binding
 from store.workloads import apply_workloads
 from tests.builders import HOST, NOW
+from tests.rollouts import any_engine
 from tests.unit.passes import Times
 from tests.unit.rollouts import SHOP, MemoryDeployer
 
@@ -95,7 +96,7 @@ class Dispatching:
         known = {each.kind: each for each in (ManualTrigger(), *triggers)}
         self.registry = Registry({"memory": self.source}, known)
         self.agenda = Agenda(lambda: self.times.monotonic)
-        rollouts = Rollouts(database, self.registry, host, self.now, self.halt)
+        rollouts = Rollouts(database, self.registry, host, self.now, self.halt, check_engine=any_engine)
         hooks = DispatchHooks(
             deploys_by(rollouts),
             lambda: self.leads,

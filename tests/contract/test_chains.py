@@ -32,6 +32,7 @@ from store.secrets import put_secret
 from store.splits import list_splits
 from store.workloads import apply_workloads, list_workloads
 from tests.builders import HOST, NOW, assignment, workload
+from tests.rollouts import any_engine
 from tests.unit.rollouts import MemoryDeployer
 
 
@@ -88,7 +89,7 @@ class Chain:
 
     def deploy(self, workload_id: str, revision_id: str | None = None) -> str:
         """Deploy; the revision that serves now."""
-        rollouts = Rollouts(self.database, self.registry, HOST, lambda: NOW)
+        rollouts = Rollouts(self.database, self.registry, HOST, lambda: NOW, check_engine=any_engine)
         done = rollouts.deploy(DeployRequest(workload_id, revision_id))
         assert done.walked.arrived, done.walked
         return done.revision_id

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from controller.errors import DeployInterrupted, DeployUnderWay, SplitConflict
+from controller.errors import DeployInterrupted, DeployUnderWay, EngineRefused, SplitConflict, VerbFailed
 from controller.plugins.registry import Registry
 from controller.rollout.chain import Course, Shift, Step
 from controller.rollout.deployer import Deployment, RuntimeConfig
@@ -30,6 +30,7 @@ from store.turns import find_turn, take_turn
 from store.workloads import apply_workloads
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
+from tests.rollouts import any_engine
 from tests.unit.rollouts import SHOP, MemoryDeployer
 
 CANARY = Course(weights=(100, 5_000, 10_000))
@@ -72,7 +73,8 @@ def rollouts(
     database: Database, source: MemorySource, halt: threading.Event | None = None, gate: Gate | None = None
 ) -> Rollouts:
     """The place that deploys; ``gate`` is what it looks at, whatever is asked for."""
-    return Rollouts(database, Registry({"memory": source}), HOST, lambda: NOW, halt, lambda _gates, _pause: gate)
+    registry = Registry({"memory": source})
+    return Rollouts(database, registry, HOST, lambda: NOW, halt, lambda _gates, _pause: gate, check_engine=any_engine)
 
 
 def states(database: Database) -> list[str]:
@@ -199,6 +201,25 @@ def test_a_rollback_in_the_middle_ends_the_deploy(database: Database, source: Me
     with pytest.raises(SplitConflict, match="somebody else set generation 5"):
         rollouts(database, source, gate=gate).deploy(DeployRequest("shop", course=CANARY), told)
     assert get_split(database, "shop").entries == (SplitEntry("shop-1", 9_900), SplitEntry("shop-2", 100))
+
+
+def test_another_engine_is_not_acted_on(database: Database, source: MemorySource) -> None:
+    """R18: no revision, no turn, no verb; a split that was stored is not enforced by it."""
+    declare(database, "shop:1")
+    rollouts(database, source).deploy(DeployRequest("shop"))
+    declare(database, "shop:2")
+    called: list[str] = []
+    source.at_call = lambda verb, _revision_id: called.append(verb)
+
+    def refuse() -> None:
+        raise EngineRefused(HOST, "A", "B")
+
+    deploying = Rollouts(database, Registry({"memory": source}), HOST, lambda: NOW, check_engine=refuse)
+    with pytest.raises(EngineRefused, match="bound to engine A, but the engine that answers is B"):
+        deploying.deploy(DeployRequest("shop"))
+    with pytest.raises(VerbFailed, match=r"routers do not follow it yet: host .* is bound to engine A"):
+        deploying.enforce_split(get_split(database, "shop"))
+    assert (called, states(database), find_turn(database, "shop")) == ([], ["ready"], None)
 
 
 def test_routers_are_never_told_of_an_older_split(database: Database, source: MemorySource, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from controller.activator import command_candidate, first_activation, register_host
+from controller.activator import command_candidate, first_activation
 from controller.clock import CLOCK
 from controller.engine.client import EngineClient
 from controller.engine.endpoint import endpoint_from
@@ -18,7 +18,7 @@ from controller.loop.lease import LeaseKeeper
 from controller.loop.report import TickReport
 from controller.loop.schedule import run_pass
 from controller.loop.tick import preview
-from controller.opening import open_store
+from controller.opening import open_store, register_host
 from controller.plugins.registry import load_registry
 from controller.settings_sources import load_settings
 from store.database import open_database

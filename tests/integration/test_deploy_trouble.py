@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from store.database import open_database
+from store.hosts import accept_engine
 from tests.harness import PrivateRegistry, World
 from tests.integration.backends import free_port
 from tests.integration.test_deploy import Shop, shop
@@ -29,6 +32,24 @@ def test_a_registry_that_is_down_during_stage(shop: Shop, world: World, registry
     registry.stop()
     _fails(shop, "does not reach the registry", image=f"{reference.rpartition(':')[0]}@{digest}")
     registry.start()
+    assert shop.deploy()["revision_id"] == "shop-3"
+
+
+def test_another_engine_is_not_acted_on(shop: Shop) -> None:
+    """R18: by no command that acts: it says what to do, and neither the engine nor the store is touched."""
+    for version in ("v1", "v2"):
+        shop.declare(version)
+        shop.deploy()
+    host = shop.tallyd.environment["TALLYD_HOST"]
+    with contextlib.closing(open_database(shop.tallyd.environment["TALLYD_DATABASE_URL"])) as database:
+        right = accept_engine(database, host, "ANOTHER:ENGINE")
+        shop.declare("v3")
+        for command in (("deploy", "shop"), ("rollback", "shop"), ("teardown", "shop", "--yes")):
+            refused = shop.tallyd(*command).expect(1)
+            assert "is bound to engine ANOTHER:ENGINE" in refused.stderr
+            assert "tallyd host accept" in refused.stderr
+        assert shop.states() == {"shop-1": "inactive", "shop-2": "ready"}
+        accept_engine(database, host, right)
     assert shop.deploy()["revision_id"] == "shop-3"
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from pathlib import Path
 
-from tests.harness import BUSYBOX, PrivateEngine, World, wait_until
+from tests.harness import BUSYBOX, PrivateEngine, World, require, wait_until
+from tests.integration.backends import free_port
 from tests.integration.console import settings_of
 
 README = Path(__file__).parents[2] / "README.md"
@@ -52,6 +54,54 @@ def test_the_first_workload_of_the_readme(own_engine: PrivateEngine, own_world: 
         if "tallyd " in line:
             said += (done.stdout + done.stderr).splitlines()
     assert [without_seconds(line) for line in said] == [without_seconds(line) for line in printed.splitlines()]
+
+
+def test_the_first_deploy_of_the_readme(own_engine: PrivateEngine, own_world: World) -> None:
+    """T6, L2, issue 6: one version, the next by a canary, and back; a router shows each."""
+    require("nginx")
+    repository, _, _tag = BUSYBOX.partition(":")
+    own_world.client.tag(BUSYBOX, repository, "latest")
+    port = str(free_port())
+    first, router, then, printed = (block.replace("8080", port) for block in fenced_blocks("Your first deploy"))
+    # Not below pytest's folder, which nginx's workers may not enter.
+    with tempfile.TemporaryDirectory(prefix="tallyd-readme-") as place:
+        folder = Path(place)
+        folder.chmod(0o711)
+        surroundings = environment(own_engine, folder)
+
+        def bash(commands: str) -> str:
+            done = subprocess.run(
+                ["bash", "-e", "-c", commands],
+                env=surroundings,
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+            assert done.returncode == 0, done.stdout
+            return done.stdout
+
+        told = bash(first)
+        routing = subprocess.Popen(["bash", "-c", f"exec {router}"], env=surroundings, cwd=folder)
+        try:
+            wait_until(lambda: answers(int(port)), 30, "the router listens")
+            export = next(line for line in first.splitlines() if line.startswith("export "))
+            told += bash(f"{export}\n{then}")
+        finally:
+            routing.terminate()
+            routing.wait(30)
+        assert [line.rstrip() for line in told.splitlines()] == printed.splitlines()
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on this port of loopback."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def without_seconds(line: str) -> str:

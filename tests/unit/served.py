@@ -39,6 +39,7 @@ from controller.triggers.dispatcher import Dispatcher
 from store.database import Database
 from tests.builders import HOST, NOW
 from tests.harness import wait_until
+from tests.rollouts import any_engine
 from tests.unit.passes import Passes, Times
 
 TOKEN = "the right token!"
@@ -50,14 +51,14 @@ REGISTRY = load_registry()
 
 def dispatcher_of(database: Database, registry: Registry, clock: Clock) -> Dispatcher:
     """The one dispatcher."""
-    rollouts = Rollouts(database, registry, HOST, clock.now)
+    rollouts = Rollouts(database, registry, HOST, clock.now, check_engine=any_engine)
     return Triggering(Ground(registry, database, HOST, {}), rollouts, Metrics(), lambda: True, clock).dispatcher
 
 
 def deploys_of(database: Database, registry: Registry, now: Callable[[], datetime]) -> DeployJobs:
     """Deploys that are asked for over HTTP."""
     halt = threading.Event()
-    return DeployJobs(Rollouts(database, registry, HOST, now, halt), now, halt)
+    return DeployJobs(Rollouts(database, registry, HOST, now, halt, check_engine=any_engine), now, halt)
 
 
 class Browser:

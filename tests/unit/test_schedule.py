@@ -14,11 +14,7 @@ from structlog.testing import capture_logs
 
 from controller.clock import Clock
 from controller.loop.report import TickOutcome, TickReport
-from controller.loop.schedule import (
-    DEFAULT_INTERVAL_SECONDS,
-    LONGEST_INTERVAL_SECONDS,
-    clamp_interval,
-)
+from controller.settings import DEFAULT_INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS, clamp_interval
 from store.database import Database
 from store.workloads import apply_workloads
 from tests.builders import NOW
