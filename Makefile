@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-# Each worker starts an engine and a database of its own; more than four gain little.
-WORKERS ?= auto
+# Each worker starts an engine and a database of its own, and often waits for it: one more than there are processors
+# keeps those busy, and more than four gain little.
+WORKERS ?= $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) + 1 )); echo $$(( n > 4 ? 4 : n )))
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -27,7 +28,7 @@ run: venv ## Run tallyd here, with a sample where the engine has no labelled con
 .PHONY: test
 test: venv ## Run every test; ARGS="-k name" for some, WORKERS=0 for one after the other
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then .ci/components; fi
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope $(ARGS)
 
 .PHONY: bench
 bench: venv ## Measure P1 to P9 and T6 on a real engine; ARGS="--quick", "--write", "--help"

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from controller.declared.reloaded import ReloadAnswer
 from controller.errors import BranchUnknown, LockTimeout, ReloadFailed, TallydError, UsageError
+from controller.http.bodies import Early, read_body
 
 PATH = "/-/reload"
 MOST_BODY_BYTES = 64 * 1024
@@ -77,13 +78,11 @@ def build_reload(access: ReloadAccess, reloader: Reloader) -> list[BaseRoute]:
         if refused := check(request.headers.get("Authorization", "").encode("latin-1"), access):
             return refused
         try:
-            body = await _body_of(request)
+            body = await read_body(request, MOST_BODY_BYTES)
         except ClientDisconnect:
             return _problem(400, "incomplete request", "the connection was closed before the end of the body")
         if body is None:
-            told = _problem(413, "body too large", f"at most {MOST_BODY_BYTES} bytes are allowed")
-            told.headers["Connection"] = "close"  # the rest of it is not going to be read
-            return told
+            return Early(_problem(413, "body too large", f"at most {MOST_BODY_BYTES} bytes are allowed"))
         try:
             asked = parse(body)
         except UsageError as refusal:
@@ -111,19 +110,6 @@ def _unauthorized() -> Response:
     told = _problem(401, "the right bearer token is needed", "Authorization: Bearer <token>")
     told.headers["WWW-Authenticate"] = "Bearer"
     return told
-
-
-async def _body_of(request: Request) -> bytes | None:
-    """The body; ``None`` for one that is too large, of which no more is read than shows that."""
-    declared = request.headers.get("Content-Length", "")
-    if declared.isdecimal() and int(declared[:20]) > MOST_BODY_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            return None
-    return bytes(body)
 
 
 def parse(body: bytes) -> ReloadRequest:

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from controller.errors import StandingBy, StoreError
 from controller.http.auth import Access
+from controller.http.bodies import Early, read_body
 from controller.http.guards import guarded_by
 from controller.http.problems import answers
 from controller.plugins.contract import HookMalformed, HookRefused, HookRequest
@@ -108,13 +109,11 @@ def build_hooks(triggers: Triggers) -> list[BaseRoute]:
 
     async def hook(request: Request) -> PlainResponse:
         try:
-            body = await _body_of(request)
+            body = await read_body(request, MOST_BODY_BYTES)
         except ClientDisconnect:
             return _problem(400, "the connection was closed before the end of the body")
         if body is None:
-            told = _problem(413, f"at most {MOST_BODY_BYTES} bytes are allowed")
-            told.headers["Connection"] = "close"  # the rest of it is not going to be read
-            return told
+            return Early(_problem(413, f"at most {MOST_BODY_BYTES} bytes are allowed"))
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = HookRequest(headers, body)
         return await to_thread.run_sync(take, triggers, request.path_params["workload"], call, limiter=limiter)
@@ -137,19 +136,6 @@ def take(triggers: Triggers, workload_id: str, call: HookRequest) -> PlainRespon
     told_now = shown(future, workload_id, 0.0)
     status = {UNDER_WAY: 202, Answer.ERRORED: 500}.get(told_now["answer"], 200)
     return JSONResponse({name: told_now[name] for name in ("answer", "message")}, status)
-
-
-async def _body_of(request: Request) -> bytes | None:
-    """The body; ``None`` for one that is too large, of which no more is read than shows that."""
-    declared = request.headers.get("Content-Length", "")
-    if declared.isdecimal() and int(declared[:20]) > MOST_BODY_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            return None
-    return bytes(body)
 
 
 def _problem(status: int, detail: str) -> JSONResponse:

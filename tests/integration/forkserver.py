@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -22,17 +23,32 @@ import socket
 import sys
 import threading
 
+PACKAGES = ("controller", "store")
+"""All of them: a command imports its own modules only when it is called."""
+
 IMPORTED = (
-    "controller.cli",
-    "controller.http.app",
+    "alembic.command",
+    "apscheduler.schedulers.background",
+    "rich.live",
     "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite.pysqlite",
     "uvicorn",
+    "uvicorn.lifespan.on",
     "uvicorn.loops.auto",
     "uvicorn.protocols.http.auto",
     "uvicorn.protocols.websockets.auto",
-    "alembic.command",
 )
+
+
+def import_all() -> None:
+    """Import what any command may need, but for what runs when it is imported."""
+    for package in PACKAGES:
+        root = importlib.import_module(package)
+        for found in pkgutil.walk_packages(root.__path__, f"{package}."):
+            if not found.name.endswith("__main__") and ".migrations." not in found.name:
+                importlib.import_module(found.name)
+    for name in IMPORTED:
+        importlib.import_module(name)
 
 
 def serve(address: str) -> None:
@@ -114,8 +130,7 @@ def run_script() -> None:
 
 
 if __name__ == "__main__":
-    for name in IMPORTED:
-        importlib.import_module(name)
+    import_all()
     gc.freeze()
     serve(sys.argv[1])
     sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115  # the three streams of this process from now on

@@ -50,6 +50,7 @@ ROUTES = {
     ("/api/v1/workloads/{workload_id}/split", "put"),
     ("/api/v1/workloads/{workload_id}/split/rollback", "post"),
     ("/api/v1/workloads/{workload_id}/promote", "post"),
+    ("/api/v1/workloads/{workload_id}/rollback", "post"),
     ("/api/v1/workloads/{workload_id}/trigger", "post"),
     ("/api/v1/workloads/{workload_id}/secrets", "get"),
     *(("/api/v1/workloads/{workload_id}/secrets/{name}", method) for method in ("put", "delete")),

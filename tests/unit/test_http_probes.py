@@ -71,6 +71,7 @@ def test_openapi_describes_the_api(served: Served) -> None:
             f"/api/v1/workloads/{{workload_id}}/{part}"
             for part in ("revisions", "split", "split/rollback", "deploys", "secrets", "secrets/{name}", "promote")
         ),
+        "/api/v1/workloads/{workload_id}/rollback",
         "/api/v1/workloads/{workload_id}/revisions/{revision_id}",
         *("/api/v1/config", "/api/v1/config/diagnostic", "/api/v1/config/history"),
         *("/api/v1/config/schema", "/api/v1/config/status"),
