@@ -37,6 +37,21 @@ class LabelNames:
         object.__setattr__(self, "project_prefix", f"{self.prefix}-")
 
     @property
+    def spec(self) -> str:
+        """Digest of what was asked for; only containers that a source of ours made have it."""
+        return f"{self.prefix}.spec"
+
+    @property
+    def secret_variables(self) -> str:
+        """Which variables of a container hold secrets, with commas between."""
+        return f"{self.prefix}{SECRET_VARIABLES}"
+
+    @property
+    def volume_scope(self) -> str:
+        """What a volume is shared by; only volumes that a source of ours made have it."""
+        return f"{self.prefix}.volume.scope"
+
+    @property
     def own(self) -> tuple[str, ...]:
-        """All labels of ours."""
+        """All labels of ours that dispatch reads."""
         return (self.workload_id, self.workload_kind, self.role, self.static_site, self.revision)

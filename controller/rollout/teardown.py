@@ -78,7 +78,7 @@ def plan_teardown(
                 tuple(row.name for row in rows if row.state != MISSING),
                 sum(revision.state is not S.ARCHIVED for revision in list_revisions(database, each)),
                 each in with_split,
-                {volume.name: volume.labels.get(f"{names.prefix}.volume.scope", "") for volume in found},
+                {volume.name: volume.labels.get(names.volume_scope, "") for volume in found},
             )
         )
     return going

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controller.labels import LabelNames
 from controller.plugins.contract import (
     ContainerRow,
     ContainerSeen,
@@ -18,7 +19,6 @@ from controller.plugins.contract import (
     TrafficSplit,
 )
 from controller.plugins.sources.image_plan import (
-    Labels,
     blocks_of,
     of_revision,
     options_of,
@@ -32,7 +32,7 @@ from tests.unit.rollouts import SHOP
 
 P = "tallyd"
 DIGEST = f"sha256:{'1' * 64}"
-LABELS = Labels(P)
+LABELS = LabelNames(P)
 
 
 def revision(sequence: int = 1, **options: Any) -> Revision:

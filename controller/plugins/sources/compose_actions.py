@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from controller.labels import LabelNames
 from controller.plugins.answering import check_secrets
 from controller.plugins.contract import (
     ContainerSeen,
@@ -23,7 +24,6 @@ from controller.plugins.sources.compose_project import (
     containers_of,
     rows_of,
     run,
-    spec_label,
 )
 from controller.plugins.sources.compose_ready import Patience, wait_until_up
 from controller.plugins.waiting import Timing
@@ -36,7 +36,7 @@ _REMOVED_VOLUME = re.compile(r"Removing volume (\S+)|Volume (\S+)\s+Removed")
 
 def held_by(tools: EngineTools, project: Project) -> list[ContainerSeen]:
     """The containers of the project, if it was brought up for this revision last; none where it was for another."""
-    containers = made_here(containers_of(tools, project.workload), spec_label(tools.prefix))
+    containers = made_here(containers_of(tools, project.workload), LabelNames(tools.prefix).spec)
     return containers if project.revision.id in holders(rows_of(tools, project.workload)) else []
 
 
@@ -183,7 +183,7 @@ def tear_down(tools: EngineTools, deployment: Deployment, *, data: bool) -> list
     :raises VerbFailed: something could not be removed.
     :raises EngineError: the engine failed.
     """
-    workload, label = deployment.workload, spec_label(tools.prefix)
+    workload, label = deployment.workload, LabelNames(tools.prefix).spec
     newest_first = sorted(deployment.revisions.values(), key=lambda each: -each.sequence)
     up = [each for each in newest_first if each.id in holders(deployment.rows)] or newest_first[:1]
     before = made_here(containers_of(tools, workload), label)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controller.labels import LabelNames
 from controller.plugins.contract import (
     ComposeDone,
     ComposeRun,
@@ -77,7 +78,7 @@ class Project:
         """What the revision wants."""
         specs = wanted_services(self.specs, services_of(self.document, self.options.profiles))
         images, jobs = images_of(self.document, self.options), jobs_of(self.document, self.options)
-        return Wanted(self.revision.id, specs, images, jobs, spec_label(prefix), self.workload.ref)
+        return Wanted(self.revision.id, specs, images, jobs, LabelNames(prefix).spec, self.workload.ref)
 
     def labels(self, prefix: str) -> dict[str, dict[str, str]]:
         """What the containers of each service are labelled with, besides its own."""
@@ -86,7 +87,8 @@ class Project:
             for name, service in services_of(self.document, self.options.profiles).items()
         }
         return {
-            name: {spec_label(prefix): spec} | ({f"{prefix}.secret-variables": told[name]} if told[name] else {})
+            name: {LabelNames(prefix).spec: spec}
+            | ({LabelNames(prefix).secret_variables: told[name]} if told[name] else {})
             for name, spec in self.specs.items()
         }
 
@@ -107,11 +109,6 @@ def check_workload(workload: Workload) -> None:
             f"workload {workload.id!r}: ref is {workload.ref!r}, which is no name of a Compose project: small "
             "letters, digits, - and _, a letter or digit first; declare another ref"
         )
-
-
-def spec_label(prefix: str) -> str:
-    """The label with the digest of a service; only containers that tallyd had made have it."""
-    return f"{prefix}.spec"
 
 
 def containers_of(tools: EngineTools, workload: Workload) -> list[ContainerSeen]:
@@ -139,7 +136,7 @@ def bind(tools: EngineTools, project: Project) -> list[str]:
     """Have the rows say of which revision the project is, and where its containers are; returns what changed."""
     rows = rows_of(tools, project.workload)
     known = {each.container_id: each for each in rows}
-    mine = made_here(containers_of(tools, project.workload), spec_label(tools.prefix))
+    mine = made_here(containers_of(tools, project.workload), LabelNames(tools.prefix).spec)
     there = {each.id for each in mine}
     if any(each.stage_id == project.revision.id and each.container_id not in there for each in rows):
         tools.drop_rows(project.workload, project.revision)
@@ -187,7 +184,7 @@ def _ended_by(subcommand: str, tools: EngineTools, project: Project) -> list[str
     """Ids of the containers that a run may end: `up` those that are not as declared, `stop` and `down` all."""
     if subcommand == "pull":
         return []
-    label, specs = spec_label(tools.prefix), project.specs
+    label, specs = LabelNames(tools.prefix).spec, project.specs
     running = [each for each in containers_of(tools, project.workload) if each.state == "running"]
     return [
         each.id for each in running if subcommand != "up" or each.labels.get(label) != specs.get(service_of(each), "")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from controller.labels import LabelNames
 from controller.plugins.contract import (
     ContainerRow,
     ContainerSeen,
@@ -20,7 +21,6 @@ from controller.plugins.contract import (
 )
 from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.image_plan import (
-    Labels,
     Plan,
     of_revision,
     options_of,
@@ -56,7 +56,9 @@ class Target:
 
 def of_workload(tools: EngineTools, workload: Workload) -> list[ContainerSeen]:
     """All containers of a workload that this source made."""
-    return ours(tools.engine.list_containers({Labels(tools.prefix).workload_id: workload.id}), workload, tools.prefix)
+    return ours(
+        tools.engine.list_containers({LabelNames(tools.prefix).workload_id: workload.id}), workload, tools.prefix
+    )
 
 
 def of_this(tools: EngineTools, target: Target) -> list[ContainerSeen]:
@@ -81,7 +83,7 @@ def plan_for(tools: EngineTools, target: Target) -> Plan:
     if not image:
         raise VerbFailed(f"the image {pinned(target.revision)} is not on the engine; stage brings it")
     wanted = specs_of(target.workload, target.revision, target.options, tools.prefix, image)
-    return plan_of(wanted, of_this(tools, target), Labels(tools.prefix).spec)
+    return plan_of(wanted, of_this(tools, target), LabelNames(tools.prefix).spec)
 
 
 def bring_up(
@@ -151,7 +153,7 @@ def remove_all(tools: EngineTools, containers: Sequence[ContainerSeen]) -> None:
 def _make_room(tools: EngineTools, target: Target) -> list[ContainerSeen]:
     if target.options.strategy != "recreate":
         return []
-    label = Labels(tools.prefix).revision
+    label = LabelNames(tools.prefix).revision
     others = [
         each
         for each in of_workload(tools, target.workload)
@@ -183,4 +185,4 @@ def _carry_out(tools: EngineTools, plan: Plan) -> None:
 
 def _bind_rows(tools: EngineTools, target: Target, containers: Iterable[ContainerSeen]) -> None:
     for each in containers:
-        tools.bind_row(target.workload, target.revision, each, each.labels.get(Labels(tools.prefix).role, ""))
+        tools.bind_row(target.workload, target.revision, each, each.labels.get(LabelNames(tools.prefix).role, ""))

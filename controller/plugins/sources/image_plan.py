@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from controller.labels import LabelNames
 from controller.plugins.contract import (
     ContainerRow,
     ContainerSeen,
@@ -27,38 +28,6 @@ from controller.plugins.sources.image_volumes import volume_spec
 _STARTABLE = ("created", "exited")
 _SAME_PORT = range(65_536)
 _BEYOND_STARTING = ("dead", "removing")
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Names of the labels on our containers, under the prefix. ``spec`` has the digest of what was asked for."""
-
-    prefix: str
-
-    @property
-    def workload_id(self) -> str:
-        """Whose it is."""
-        return f"{self.prefix}.workload.id"
-
-    @property
-    def revision(self) -> str:
-        """Of which revision."""
-        return f"{self.prefix}.revision"
-
-    @property
-    def role(self) -> str:
-        """Sequence number of the revision, and number of the container."""
-        return f"{self.prefix}.role"
-
-    @property
-    def secret_variables(self) -> str:
-        """Which of its variables hold secrets, with commas between."""
-        return f"{self.prefix}.secret-variables"
-
-    @property
-    def spec(self) -> str:
-        """Digest of the spec; only containers that this source made have it."""
-        return f"{self.prefix}.spec"
 
 
 def options_of(config: Mapping[str, Any]) -> ImageOptions:
@@ -89,12 +58,12 @@ def specs_of(
     workload: Workload, revision: Revision, options: ImageOptions, prefix: str, image: str
 ) -> list[ContainerSpec]:
     """The containers that a revision wants, each labelled with the digest of its own spec."""
-    names = Labels(prefix)
+    names = LabelNames(prefix)
     specs = []
     for number in range(1, options.replicas + 1):
         ours = {
             names.workload_id: workload.id,
-            f"{prefix}.workload.kind": str(workload.kind),
+            names.workload_kind: str(workload.kind),
             names.revision: revision.id,
             names.role: role_of(revision, number),
         }
@@ -203,7 +172,7 @@ def _wrong(spec: ContainerSpec, seen: ContainerSeen, spec_label: str) -> str:
 
 def ours(seen: Iterable[ContainerSeen], workload: Workload, prefix: str) -> list[ContainerSeen]:
     """Of the containers that carry the workload's label, those that this source made: a label alone can be forged."""
-    names = Labels(prefix)
+    names = LabelNames(prefix)
     return [
         each
         for each in seen
@@ -213,7 +182,7 @@ def ours(seen: Iterable[ContainerSeen], workload: Workload, prefix: str) -> list
 
 def of_revision(seen: Iterable[ContainerSeen], revision: Revision, prefix: str) -> list[ContainerSeen]:
     """Those of one revision."""
-    label = Labels(prefix).revision
+    label = LabelNames(prefix).revision
     return [each for each in seen if each.labels.get(label) == revision.id]
 
 

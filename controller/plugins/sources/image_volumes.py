@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from controller.labels import LabelNames
 from controller.plugins.contract import (
     ContainerSpec,
     EngineTools,
@@ -50,23 +51,11 @@ def volume_spec(declared: Volume, workload: Workload, revision: Revision, number
         return VolumeSpec(name, declared.target, declared.read_only, "bind")
     if declared.scope == "named":
         return VolumeSpec(name, declared.target, declared.read_only)
-    labels = {_workload_label(prefix): workload.id, scope_label(prefix): declared.scope}
+    known = LabelNames(prefix)
+    labels = {known.workload_id: workload.id, known.volume_scope: declared.scope}
     if declared.scope in OF_A_REVISION:
-        labels[_revision_label(prefix)] = revision.id
+        labels[known.revision] = revision.id
     return VolumeSpec(name, declared.target, declared.read_only, labels=labels)
-
-
-def scope_label(prefix: str) -> str:
-    """The label that says which scope a volume has: those that this source made have it."""
-    return f"{prefix}.volume.scope"
-
-
-def _workload_label(prefix: str) -> str:
-    return f"{prefix}.workload.id"
-
-
-def _revision_label(prefix: str) -> str:
-    return f"{prefix}.revision"
 
 
 def with_volumes(tools: EngineTools, spec: ContainerSpec) -> ContainerSpec:
@@ -105,8 +94,8 @@ def _ready(tools: EngineTools, volume: VolumeSpec) -> VolumeSpec:
 
 def remove_of_revision(tools: EngineTools, workload: Workload, revision: Revision) -> list[str]:
     """Remove the volumes that end with a revision; returns their names. Its containers are gone."""
-    prefix = tools.prefix
-    return _remove(tools, {_workload_label(prefix): workload.id, _revision_label(prefix): revision.id}, OF_A_REVISION)
+    names = LabelNames(tools.prefix)
+    return _remove(tools, {names.workload_id: workload.id, names.revision: revision.id}, OF_A_REVISION)
 
 
 def remove_of_workload(tools: EngineTools, workload: Workload, *, data: bool) -> list[str]:
@@ -115,12 +104,12 @@ def remove_of_workload(tools: EngineTools, workload: Workload, *, data: bool) ->
     :param data: also those that outlive revisions.
     """
     scopes = (*OF_A_REVISION, *DATA) if data else OF_A_REVISION
-    return _remove(tools, {_workload_label(tools.prefix): workload.id}, scopes)
+    return _remove(tools, {LabelNames(tools.prefix).workload_id: workload.id}, scopes)
 
 
 def _remove(tools: EngineTools, labels: dict[str, str], scopes: Sequence[str]) -> list[str]:
     found = tools.engine.list_volumes(labels)
-    going = [each.name for each in found if each.labels.get(scope_label(tools.prefix)) in scopes]
+    going = [each.name for each in found if each.labels.get(LabelNames(tools.prefix).volume_scope) in scopes]
     for each in going:
         tools.engine.remove_volume(each)
     return going

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
+from controller.labels import LabelNames
 from controller.plugins.contract import (
     ContainerSeen,
     ContainerSpec,
@@ -25,7 +26,6 @@ from controller.plugins.sources.static_ready import (
 )
 from controller.plugins.sources.static_server import (
     RUNNING,
-    Labels,
     addresses_in,
     ours,
     pinned,
@@ -58,7 +58,7 @@ def have_image(tools: EngineTools, revision: Revision) -> bool:
 
 def servers_of(tools: EngineTools, workload: Workload) -> list[ContainerSeen]:
     """The web servers of a site that this source made."""
-    labelled = tools.engine.list_containers({Labels(tools.prefix).site: workload.ref})
+    labelled = tools.engine.list_containers({LabelNames(tools.prefix).static_site: workload.ref})
     return ours(labelled, workload, tools.prefix)
 
 

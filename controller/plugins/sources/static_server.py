@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from controller.labels import LabelNames
 from controller.plugins.contract import (
     IN_THE_MIDDLE,
     ContainerRow,
@@ -61,23 +62,6 @@ http {{
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """Names of the labels on our containers, under the prefix."""
-
-    prefix: str
-
-    @property
-    def site(self) -> str:
-        """Which site it serves: the workload's ``ref`` (R7)."""
-        return f"{self.prefix}.static-site"
-
-    @property
-    def spec(self) -> str:
-        """Digest of the spec; only containers that a source made have it."""
-        return f"{self.prefix}.spec"
-
-
-@dataclass(frozen=True, slots=True)
 class Server:
     """What a revision wants of its web server, apart from the content."""
 
@@ -112,7 +96,7 @@ def pinned(revision: Revision) -> str:
 
 def server_of(workload: Workload, revision: Revision, prefix: str, folder: Path) -> Server:
     """The web server of a revision."""
-    options, names = options_of(revision.config), Labels(prefix)
+    options, names = options_of(revision.config), LabelNames(prefix)
     configuration = configuration_of(options)
     command = tuple(options.command)
     if configuration:
@@ -121,7 +105,7 @@ def server_of(workload: Workload, revision: Revision, prefix: str, folder: Path)
     bare = ContainerSpec(
         name="",
         image=pinned(revision),
-        labels={**options.labels, names.site: workload.ref},
+        labels={**options.labels, names.static_site: workload.ref},
         command=command,
         memory_bytes=bytes_of(options.memory) if options.memory else 0,
         networks=tuple(options.networks),
@@ -143,7 +127,7 @@ def name_of(workload: Workload, prefix: str, digest: str) -> str:
 
 def ours(seen: Iterable[ContainerSeen], workload: Workload, prefix: str) -> list[ContainerSeen]:
     """Of the containers that carry the site's label, those that this source made: a label alone can be forged."""
-    spec, name = Labels(prefix).spec, re.compile(re.escape(f"{prefix}-{workload.id}-site-") + "[0-9a-f]{8}")
+    spec, name = LabelNames(prefix).spec, re.compile(re.escape(f"{prefix}-{workload.id}-site-") + "[0-9a-f]{8}")
     return [each for each in seen if spec in each.labels and name.fullmatch(each.name)]
 
 

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 from controller.plugins.sources.compose import ComposeSource
 from controller.rollout.deployer import Revision, Workload
-from controller.rollout.subjects.ground import Ground, changed_by, port_of
+from controller.rollout.subjects.ground import ServingSubject, changed_by
 from store.records import WorkloadKind
 
 _DRAIN_SECONDS = 2
 
 
-class ComposeSubject:
-    """Projects of one service, whose revisions differ by an environment variable.
-
-    :param image: one that serves HTTP: at hand on the engine, or in a registry that the engine may pull from.
-    :param port: where it listens in its container.
-    :param command: what it is started with, in a shell's words; empty for the image's own.
-    :param docker_host: the engine; empty for that of ``DOCKER_HOST``.
-    """
+class ComposeSubject(ServingSubject):
+    """Projects of one service, whose revisions differ by an environment variable."""
 
     one_at_a_time = True
 
     def __init__(self, *, image: str, port: str = "80", command: str = "", docker_host: str = "") -> None:
-        self._image = image
-        self._port = port_of(port)
-        self._command = shlex.split(command)
-        self._ground = Ground(docker_host)
+        super().__init__(image=image, port=port, command=command, docker_host=docker_host)
         self._source = ComposeSource()
         self._source.equip(self._ground.tools)
         self.deployer = self._ground.with_rows(self._source)
@@ -53,34 +41,6 @@ class ComposeSubject:
         reference, digest = self._source.resolve(frozen)
         return Revision(revision_id, workload.id, sequence, reference, digest, "", frozen)
 
-    def provider_calls(self) -> int:
-        """See `Subject`."""
-        return self._ground.calls
-
-    def snapshot(self) -> object:
-        """See `Subject`."""
-        return self._ground.snapshot()
-
-    def answers(self, workload: Workload, revision: Revision) -> bool:
-        """See `Subject`."""
-        return self._ground.answers(revision.id, self._port)
-
-    def traffic(self, workload: Workload) -> Mapping[str, int]:
-        """See `Subject`."""
-        return self._ground.traffic(workload)
-
     def staged(self, workload: Workload, revision: Revision) -> bool:
         """See `ShowsWhatIsStaged`."""
         return bool(self._ground.look.find_image(self._image))
-
-    def session(self, workload: Workload, revision: Revision) -> AbstractContextManager[None]:
-        """See `HoldsSessions`."""
-        return self._ground.session(revision.id, self._port)
-
-    def break_provider(self) -> None:
-        """See `BreaksItsProvider`: the engine is out of reach."""
-        self._ground.break_engine()
-
-    def close(self) -> None:
-        """See `Subject`."""
-        self._ground.close()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import socket
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from controller.engine.containers import ContainerSeen
 from controller.engine.endpoint import endpoint_from
 from controller.engine.verbs import EngineVerbs
 from controller.plugins.contract import EngineTools
-from controller.rollout.deployer import Applied, Deployer, Deployment, Done, RuntimeConfig, Workload
+from controller.rollout.deployer import Applied, Deployer, Deployment, Done, Revision, RuntimeConfig, Workload
 from controller.rollout.equipment import Equipment
 from store import hosts
 from store.database import open_database
@@ -148,6 +149,57 @@ class Ground:
         self.calls += 1
         before, self._routed[runtime.workload_id] = self._routed.get(runtime.workload_id), runtime
         return before != runtime
+
+
+class EngineSubject:
+    """What a `Subject` whose deployer acts on an engine answers by its ground."""
+
+    def __init__(self, docker_host: str = "") -> None:
+        self._ground = Ground(docker_host)
+
+    def provider_calls(self) -> int:
+        """See `Subject`."""
+        return self._ground.calls
+
+    def snapshot(self) -> object:
+        """See `Subject`."""
+        return self._ground.snapshot()
+
+    def traffic(self, workload: Workload) -> Mapping[str, int]:
+        """See `Subject`."""
+        return self._ground.traffic(workload)
+
+    def break_provider(self) -> None:
+        """See `BreaksItsProvider`: the engine is out of reach."""
+        self._ground.break_engine()
+
+    def close(self) -> None:
+        """See `Subject`."""
+        self._ground.close()
+
+
+class ServingSubject(EngineSubject):
+    """One whose revisions are containers of an image that a person names, which serves HTTP.
+
+    :param image: at hand on the engine, or in a registry that the engine may pull from.
+    :param port: where it listens in its container.
+    :param command: what it is started with, in a shell's words; empty for the image's own.
+    :param docker_host: the engine; empty for that of ``DOCKER_HOST``.
+    """
+
+    def __init__(self, *, image: str, port: str = "80", command: str = "", docker_host: str = "") -> None:
+        self._image = image
+        self._port = port_of(port)
+        self._command = shlex.split(command)
+        super().__init__(docker_host)
+
+    def answers(self, workload: Workload, revision: Revision) -> bool:
+        """See `Subject`."""
+        return self._ground.answers(revision.id, self._port)
+
+    def session(self, workload: Workload, revision: Revision) -> AbstractContextManager[None]:
+        """See `HoldsSessions`."""
+        return self._ground.session(revision.id, self._port)
 
 
 @contextmanager

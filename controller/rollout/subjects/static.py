@@ -14,7 +14,7 @@ from controller.plugins.sources.static import StaticSource
 from controller.plugins.sources.static_options import options_of
 from controller.plugins.sources.static_releases import Site
 from controller.rollout.deployer import Revision, Workload
-from controller.rollout.subjects.ground import Ground
+from controller.rollout.subjects.ground import EngineSubject
 from store.records import WorkloadKind
 
 _DRAIN_SECONDS = 2
@@ -22,7 +22,7 @@ _ASK_SECONDS = 5.0
 _PORT = 8080
 
 
-class StaticSubject:
+class StaticSubject(EngineSubject):
     """Revisions of a site, each of them a folder with a page of its own.
 
     :param image: one with nginx: at hand on the engine, or in a registry that the engine may pull from.
@@ -32,8 +32,8 @@ class StaticSubject:
     one_at_a_time = True
 
     def __init__(self, *, image: str, docker_host: str = "") -> None:
+        super().__init__(docker_host)
         self._image = image
-        self._ground = Ground(docker_host)
         self._digest = ""
         source = StaticSource()
         source.equip(self._ground.tools)
@@ -64,10 +64,6 @@ class StaticSubject:
         )
         self._digest = self._digest or self._ground.look.resolve_image(self._image)
         return replace(made, image_digest=self._digest, config=config)
-
-    def provider_calls(self) -> int:
-        """See `Subject`."""
-        return self._ground.calls
 
     def snapshot(self) -> object:
         """See `Subject`: containers, routers, and all files of the sites but the locks."""
@@ -102,14 +98,6 @@ class StaticSubject:
         with contextlib.closing(socket.create_connection((address, _PORT), _ASK_SECONDS)) as connection:
             connection.sendall(b"GET / HT")
             yield
-
-    def break_provider(self) -> None:
-        """See `BreaksItsProvider`: the engine is out of reach."""
-        self._ground.break_engine()
-
-    def close(self) -> None:
-        """See `Subject`."""
-        self._ground.close()
 
     def _found(self, revision: Revision) -> str:
         return self._ground.look.find_image(revision.image_digest) or self._ground.look.find_image(self._image)
