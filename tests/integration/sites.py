@@ -6,38 +6,20 @@ import contextlib
 import http.client
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from controller.clock import CLOCK
-from controller.engine.endpoint import endpoint_from
-from controller.engine.verbs import EngineVerbs
-from controller.opening import open_store
 from controller.plugins.contract import (
-    Deployment,
-    Outcome,
-    ReconcileRequest,
-    Revision,
     RevisionState,
-    RuntimeConfig,
-    SplitEntry,
-    TrafficSplit,
     Workload,
     WorkloadKind,
 )
 from controller.plugins.sources.static import StaticSource
 from controller.plugins.sources.static_releases import Site
-from controller.rollout.equipment import Equipment
-from controller.settings_sources import load_settings
-from store import hosts
-from store.index import list_containers
-from store.records import ContainerRow, Host
-from store.workloads import apply_workloads
 from tests.harness import NGINX, World
 from tests.harness.images import import_images
+from tests.integration.acted import Acted
 
-HOST = "testhost"
 PORT = 8080
 OPTIONS: Mapping[str, Any] = {
     "image": NGINX,
@@ -48,40 +30,16 @@ OPTIONS: Mapping[str, Any] = {
 }
 
 
-class Stored(Equipment):
-    """What a controller gives its sources, with the revisions of a test instead of the store's."""
-
-    def __init__(self, owner: Sites, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        object.__setattr__(self, "_owner", owner)
-
-    def deployment(self, workload: Workload) -> Deployment:
-        """See `EngineTools`."""
-        return self._owner.read()
-
-
-class Sites:
+class Sites(Acted):
     """One site with its revisions; every container of it is removed by `close`."""
 
+    source: StaticSource
+
     def __init__(self, world: World, database_url: str, folder: Path, **settings: Any) -> None:
-        self.world = world
-        self.prefix = world.prefix
-        self.client = world.engine.client()
+        ref = f"{world.prefix}-blog"
+        workload = Workload("blog", "blog", WorkloadKind.SITE, ref, source_kind="static")
+        super().__init__(world, database_url, workload, f"{world.prefix}.static-site={ref}")
         import_images(self.client, [NGINX])
-        self.requests: list[str] = []
-        self.asked: list[str] = []
-        self.verbs = EngineVerbs(
-            endpoint_from({"DOCKER_HOST": world.engine.endpoint}),
-            observer=lambda operation, _result, _seconds: self.requests.append(operation),
-            own=(),
-        )
-        self.database = open_store(load_settings({"host": HOST, "database_url": database_url}, {}).settings)
-        hosts.register(self.database, Host(HOST))
-        self.workload = Workload("blog", "blog", WorkloadKind.SITE, f"{self.prefix}-blog", source_kind="static")
-        apply_workloads(self.database, [self.workload], CLOCK.now())
-        self.enforced: list[RuntimeConfig] = []
-        self.revisions: dict[str, Revision] = {}
-        self.split: TrafficSplit | None = None
         self.manifests = folder / "manifests"
         self.content = self.manifests / "content"
         self.content.mkdir(parents=True)
@@ -91,17 +49,9 @@ class Sites:
     def another_source(self, folder: Path, **settings: Any) -> StaticSource:
         """A source that remembers nothing, as after a restart."""
         made = StaticSource()
-        given = {"manifests": self.manifests, "sites": folder / "sites", "environment": os.environ, "ask": self._ask}
-        made.equip(Stored(self, self.prefix, self.verbs, self.database, HOST, self._route, **{**given, **settings}))
+        given = {"manifests": self.manifests, "sites": folder / "sites", "environment": os.environ}
+        made.equip(self.tools(**{**given, **settings}))
         return made
-
-    def close(self) -> None:
-        """Remove what was made."""
-        for each in self.listed():
-            self.client.remove_container(each["Id"], force=True, v=True)
-        self.verbs.cancel()
-        self.client.close()
-        self.database.close()
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         """Have these files in the folder that is published."""
@@ -116,12 +66,7 @@ class Sites:
         config = {**OPTIONS, **from_folder, **options}
         self.source.validate(config)
         frozen = dict(self.source.freeze(config))
-        reference, digest = self.source.resolve(frozen)
-        sequence = len(self.revisions) + 1
-        made = Revision(f"blog-{sequence}", "blog", sequence, reference, digest, "", frozen)
-        self.revisions[made.id] = made
-        self.workload = replace(self.workload, source_config=config)
-        return made.id
+        return self.made(f"blog-{len(self.revisions) + 1}", self.source.resolve(frozen), frozen, config).id
 
     def publish(self, revision_id: str = "", **options: Any) -> str:
         """Deploy as a walk would: stage, warm, all the traffic, drain of who served before."""
@@ -138,27 +83,6 @@ class Sites:
                 self.move(each, "inactive")
         return chosen
 
-    def move(self, revision_id: str, state: str) -> None:
-        """What the caller of a verb does."""
-        self.revisions[revision_id] = replace(self.revisions[revision_id], state=RevisionState(state))
-
-    def weigh(self, *entries: tuple[str, int]) -> None:
-        """Set the split."""
-        self.split = TrafficSplit("blog", [SplitEntry(*each) for each in entries])
-
-    def read(self) -> Deployment:
-        """What a verb is given."""
-        return Deployment(self.workload, dict(self.revisions), self.split, HOST, tuple(self.rows().values()))
-
-    def reconcile(self) -> Outcome:
-        """One call of the plugin pass."""
-        return self.source.reconcile(ReconcileRequest(self.workload, (), (), HOST))
-
-    def listed(self) -> list[dict[str, Any]]:
-        """The site's containers, in any state, by name."""
-        found = self.client.containers(all=True, filters={"label": f"{self.prefix}.static-site={self.workload.ref}"})
-        return sorted(found, key=lambda each: str(each["Names"]))
-
     def server(self) -> dict[str, Any]:
         """The one container, as the engine inspects it."""
         start = f"/{self.prefix}-blog-site-"
@@ -173,19 +97,6 @@ class Sites:
     def page(self, path: str = "/", port: int = PORT) -> tuple[int, bytes]:
         """What the web server answers, asked directly."""
         return ask(self.address, port, path)
-
-    def rows(self) -> dict[str, ContainerRow]:
-        """The rows of the index."""
-        return {row.id: row for row in list_containers(self.database, host=HOST)}
-
-    def _route(self, runtime: RuntimeConfig) -> bool:
-        changed = not self.enforced or self.enforced[-1] != runtime
-        self.enforced.append(runtime)
-        return changed
-
-    def _ask(self, _workload: Workload, reason: str) -> bool:
-        self.asked.append(reason)
-        return True
 
 
 def ask(address: str, port: int, path: str = "/") -> tuple[int, bytes]:

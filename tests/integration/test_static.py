@@ -21,10 +21,11 @@ from controller.plugins.contract import Permission, Result, Workload
 from controller.plugins.sources.static_tree import Folder, Limits, measure
 from tests.harness import BUSYBOX, World, wait_until
 from tests.harness.git import Forge
+from tests.integration.acted import HOST
 from tests.integration.backends import free_port
 from tests.integration.deploys import writes
 from tests.integration.passes import Passes
-from tests.integration.sites import HOST, PORT, Sites, ask
+from tests.integration.sites import PORT, Sites, ask
 
 WRITES = {"create", "start", "stop", "remove", "pull", "connect"}
 BIG = 400_000
