@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
@@ -24,19 +25,8 @@ def ask_for_pass(leader: Leader) -> dict[str, Any]:
     :raises LeaderUnreachable: it does not answer.
     :raises StoreError: it answered that it could not.
     """
-    headers = {"Authorization": f"Bearer {leader.control_token}"}
-    request = Request(f"{leader.address}/api/v1/tick", method="POST", headers=headers)
-    try:
-        with urlopen(request, timeout=PASS_SECONDS) as answer:
-            report: dict[str, Any] = json.load(answer)
-            return report
-    except HTTPError as error:
-        raise StoreError(f"the controller at {leader.address} ran no pass: {error.code} {error.reason}") from error
-    except (URLError, OSError, ValueError) as error:
-        raise LeaderUnreachable(
-            f"this host is led by a controller at {leader.address}, which cannot be asked from here ({error}); "
-            f"its lease runs out in {max(0.0, leader.seconds_left):.0f} s unless it lives"
-        ) from error
+    instead = f"its lease runs out in {max(0.0, leader.seconds_left):.0f} s unless it lives"
+    return _asked(leader, "/api/v1/tick", None, PASS_SECONDS, "ran no pass", instead)
 
 
 def ask_to_fire(leader: Leader, workload_id: str, reason: str) -> dict[str, Any]:
@@ -46,41 +36,45 @@ def ask_to_fire(leader: Leader, workload_id: str, reason: str) -> dict[str, Any]
     :raises NotFound: it knows no such workload, or not with a trigger.
     :raises StoreError: it answered that it could not.
     """
-    headers = {"Authorization": f"Bearer {leader.control_token}", "Content-Type": "application/json"}
-    url = f"{leader.address}/api/v1/workloads/{quote(workload_id, safe='')}/trigger?wait_seconds={FIRE_SECONDS:g}"
-    request = Request(url, json.dumps({"reason": reason}).encode(), headers, method="POST")
-    try:
-        with urlopen(request, timeout=PASS_SECONDS) as answer:
-            told: dict[str, Any] = json.load(answer)
-            return told
-    except HTTPError as error:
-        said = _detail_of(error)
-        if error.code == 404:
-            raise NotFound(said) from error
-        raise StoreError(f"the controller at {leader.address} fired nothing: {said}") from error
-    except (URLError, OSError, ValueError) as error:
-        raise LeaderUnreachable(f"the controller at {leader.address} cannot be asked from here ({error})") from error
+    path = f"/api/v1/workloads/{quote(workload_id, safe='')}/trigger?wait_seconds={FIRE_SECONDS:g}"
+    return _asked(leader, path, {"reason": reason}, PASS_SECONDS, "fired nothing")
 
 
 def ask_for_deploy(leader: Leader, workload_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Have the leader deploy; returns what the API answers: the deploy, with its id.
 
     :raises LeaderUnreachable: it does not answer.
+    :raises NotFound: it knows no such workload.
     :raises StoreError: it answered that it would not, and why.
     """
+    path = f"/api/v1/workloads/{quote(workload_id, safe='')}/deploys"
+    instead = "leave --no-wait out to deploy from here"
+    return _asked(leader, path, body, DEPLOY_SECONDS, "does not deploy", instead)
+
+
+def _asked(
+    leader: Leader, path: str, body: Mapping[str, Any] | None, seconds: float, refused: str, instead: str = ""
+) -> dict[str, Any]:
+    """What the leader answers to a call that only it knows the token of.
+
+    :param refused: that it does not do it, in words.
+    :param instead: what comes, or is to be done, where it cannot be asked.
+    """
     headers = {"Authorization": f"Bearer {leader.control_token}", "Content-Type": "application/json"}
-    url = f"{leader.address}/api/v1/workloads/{quote(workload_id, safe='')}/deploys"
-    request = Request(url, method="POST", headers=headers, data=json.dumps(body).encode())
+    data = None if body is None else json.dumps(body).encode()
     try:
-        with urlopen(request, timeout=DEPLOY_SECONDS) as answer:
-            accepted: dict[str, Any] = json.load(answer)
-            return accepted
+        with urlopen(Request(f"{leader.address}{path}", data, headers, method="POST"), timeout=seconds) as answer:
+            told: dict[str, Any] = json.load(answer)
+            return told
     except HTTPError as error:
-        raise StoreError(f"the controller at {leader.address} does not deploy: {_detail_of(error)}") from error
+        said = _detail_of(error)
+        if error.code == HTTPStatus.NOT_FOUND:
+            raise NotFound(said) from error
+        raise StoreError(f"the controller at {leader.address} {refused}: {said}") from error
     except (URLError, OSError, ValueError) as error:
         raise LeaderUnreachable(
-            f"this host is led by a controller at {leader.address}, which cannot be asked from here ({error}); "
-            "leave --no-wait out to deploy from here"
+            f"this host is led by a controller at {leader.address}, which cannot be asked from here ({error})"
+            + (f"; {instead}" if instead else "")
         ) from error
 
 
