@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from controller.plugins.contract import (
     VerbFailed,
     Workload,
 )
+from controller.plugins.waiting import Timing
 
 
 class Turns:
@@ -31,14 +33,27 @@ class Turns:
             return self._turns.setdefault(workload_id, threading.Lock())
 
 
-def at_hand(tools: EngineTools | None) -> EngineTools:
-    """The tools.
+class ActingSource:
+    """What built-in sources that act on the engine have in common: tools, turns, and how they wait."""
 
-    :raises VerbFailed: this process gave none.
-    """
-    if tools is None:
-        raise VerbFailed("this process gives sources no engine to act on; ask a running controller")
-    return tools
+    def __init__(self) -> None:
+        self._tools: EngineTools | None = None
+        self._turns = Turns()
+        self._timing = Timing(time.monotonic, threading.Event().wait)
+
+    def equip(self, tools: EngineTools) -> None:
+        """Take the tools."""
+        self._tools = tools
+        self._timing = Timing(time.monotonic, tools.pause)
+
+    def _at_hand(self) -> EngineTools:
+        """The tools.
+
+        :raises VerbFailed: this process gave none.
+        """
+        if self._tools is None:
+            raise VerbFailed("this process gives sources no engine to act on; ask a running controller")
+        return self._tools
 
 
 @contextmanager

@@ -7,13 +7,11 @@ a time; `reconcile` does not wait for its turn.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from controller.plugins.answering import Turns, at_hand, check_secrets, done, named, outcome_of, told
+from controller.plugins.answering import ActingSource, check_secrets, done, named, outcome_of, told
 from controller.plugins.contract import (
     Applied,
     Compose,
@@ -21,7 +19,6 @@ from controller.plugins.contract import (
     DeployUnderWay,
     Done,
     EngineError,
-    EngineTools,
     JsonSchema,
     Outcome,
     ReconcileRequest,
@@ -57,26 +54,18 @@ from controller.plugins.sources.compose_plan import (
 )
 from controller.plugins.sources.compose_project import Project, bind, check_workload, containers_of, rows_of
 from controller.plugins.sources.compose_upkeep import look_after, news
-from controller.plugins.waiting import Timing
 
 _BUSY_SECONDS = 5.0
 
 
-class ComposeSource:
+class ComposeSource(ActingSource):
     """Deploys Compose projects on this host's engine. Given its tools by :meth:`equip`."""
 
     kind = "compose"
 
     def __init__(self) -> None:
-        self._tools: EngineTools | None = None
-        self._turns = Turns()
-        self._timing = Timing(time.monotonic, threading.Event().wait)
+        super().__init__()
         self._resolved = Resolved(Compose())
-
-    def equip(self, tools: EngineTools) -> None:
-        """Take the tools."""
-        self._tools = tools
-        self._timing = Timing(time.monotonic, tools.pause)
 
     def validate(self, config: Mapping[str, Any]) -> None:
         """Check the options, and have Compose check its files where they and it are at hand."""
@@ -255,6 +244,3 @@ class ComposeSource:
             if fresh is not None and fresh.split is not None and self.apply_traffic_split(fresh).changed:
                 repaired.append("routers follow")
         return repaired, left
-
-    def _at_hand(self) -> EngineTools:
-        return at_hand(self._tools)

@@ -7,17 +7,15 @@ one workload one verb runs at a time; `reconcile` does not wait for its turn.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.plugins.answering import Turns, at_hand, done, named, outcome_of, told
+from controller.plugins.answering import ActingSource, done, named, outcome_of, told
 from controller.plugins.contract import (
     Applied,
     Deployment,
     DeployUnderWay,
     Done,
-    EngineTools,
     JsonSchema,
     Outcome,
     ReconcileRequest,
@@ -47,25 +45,14 @@ from controller.plugins.sources.image_options import ImageOptions
 from controller.plugins.sources.image_plan import blocks_of, options_of
 from controller.plugins.sources.image_upkeep import behind, left_over, serving, unwell, waiting
 from controller.plugins.sources.image_volumes import remove_of_workload
-from controller.plugins.waiting import Timing
 
 _BUSY_SECONDS = 5.0
 
 
-class ImageSource:
+class ImageSource(ActingSource):
     """Deploys an image on this host's engine. Given its tools by :meth:`equip`."""
 
     kind = "image"
-
-    def __init__(self) -> None:
-        self._tools: EngineTools | None = None
-        self._turns = Turns()
-        self._timing = Timing(time.monotonic, threading.Event().wait)
-
-    def equip(self, tools: EngineTools) -> None:
-        """Take the tools."""
-        self._tools = tools
-        self._timing = Timing(time.monotonic, tools.pause)
 
     def validate(self, config: Mapping[str, Any]) -> None:
         """Check the options."""
@@ -189,9 +176,6 @@ class ImageSource:
         if deployment is None or deployment.split is None:
             return moved
         return [*moved, "routers follow"] if self.apply_traffic_split(deployment).changed else moved
-
-    def _at_hand(self) -> EngineTools:
-        return at_hand(self._tools)
 
     def _turn(self, target: Target) -> threading.Lock:
         return self._turns.of(target.workload.id)

@@ -7,18 +7,15 @@ So one revision has all the traffic, and a split over several is refused.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from controller.plugins.answering import Turns, at_hand, done, named, outcome_of, told
+from controller.plugins.answering import ActingSource, done, named, outcome_of, told
 from controller.plugins.contract import (
     Applied,
     Deployment,
     Done,
-    EngineTools,
     InvalidSplit,
     JsonSchema,
     Outcome,
@@ -40,26 +37,18 @@ from controller.plugins.sources.static_content import Target, copy_release, dire
 from controller.plugins.sources.static_options import StaticOptions, declared_options_of, options_of
 from controller.plugins.sources.static_server import WHOLE, blocks_of, serving
 from controller.plugins.sources.static_upkeep import Upkeep
-from controller.plugins.waiting import Timing
 
 _BUSY_SECONDS = 5.0
 
 
-class StaticSource:
+class StaticSource(ActingSource):
     """Publishes sites on this host's engine. Given its tools by :meth:`equip`."""
 
     kind = "static"
 
     def __init__(self) -> None:
-        self._tools: EngineTools | None = None
-        self._turns = Turns()
-        self._timing = Timing(time.monotonic, threading.Event().wait)
+        super().__init__()
         self._upkeep = Upkeep()
-
-    def equip(self, tools: EngineTools) -> None:
-        """Take the tools."""
-        self._tools = tools
-        self._timing = Timing(time.monotonic, tools.pause)
 
     def validate(self, config: Mapping[str, Any]) -> None:
         """Check the options, and that the folder may be published where that can be told here."""
@@ -246,9 +235,6 @@ class StaticSource:
         if not revision.image_digest:
             raise VerbFailed(f"revision {revision.id!r} records no image digest; resolve its image first")
         return target
-
-    def _at_hand(self) -> EngineTools:
-        return at_hand(self._tools)
 
     @contextmanager
     def _working(self, target: Target) -> Iterator[None]:
