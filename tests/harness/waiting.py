@@ -9,16 +9,20 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 POLL_SECONDS = 0.01
+LONGEST_POLL_SECONDS = 0.5
 
 
 def wait_until(predicate: Callable[[], Answer], timeout_seconds: float = 10.0, what: str = "") -> Answer:
     """The first truthy answer of `predicate`; AssertionError with `what` when none came in time."""
     deadline = time.monotonic() + timeout_seconds
     while True:
+        asked_at = time.monotonic()
         answer = predicate()
         if answer:
             return answer
         if time.monotonic() >= deadline:
             wanted = what or getattr(predicate, "__name__", "condition")
             raise AssertionError(f"not within {timeout_seconds:g} s: {wanted} (last answer: {answer!r})")
-        time.sleep(POLL_SECONDS)
+        # A question that is a whole process would else keep a processor from those it waits for.
+        took_seconds = time.monotonic() - asked_at
+        time.sleep(max(POLL_SECONDS, min(took_seconds, LONGEST_POLL_SECONDS)))
