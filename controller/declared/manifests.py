@@ -23,6 +23,7 @@ from controller.declared.targets import is_manifest
 from controller.errors import ManifestInvalid, PluginConfigInvalid, PluginUnknown
 from controller.plugins.contract import PublicFace
 from controller.plugins.registry import Registry
+from controller.wording import words_of
 from controller.yamls import Document, read_documents
 from store.records import Workload, WorkloadKind
 
@@ -224,7 +225,7 @@ def _problems(spec: WorkloadSpec, registry: Registry, prefix: str) -> list[str]:
             except (PluginUnknown, PluginConfigInvalid) as error:
                 problems.append(f"workload {spec.id!r}: {noun}: {error}")
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code ends here; why is shown
-                problems.append(f"workload {spec.id!r}: {noun}: the plugin failed: {type(error).__name__}: {error}")
+                problems.append(f"workload {spec.id!r}: {noun}: the plugin failed: {words_of(error)}")
     if spec.kind is WorkloadKind.STACK and spec.ref is not None and not spec.ref.startswith(f"{prefix}-"):
         problems.append(
             f"workload {spec.id!r}: ref is {spec.ref!r}; a Compose project is only looked at when its name starts "

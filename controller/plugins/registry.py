@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from controller.errors import PluginUnknown
 from controller.plugins.contract import EngineTools, Equippable, Source, Trigger
+from controller.wording import words_of
 
 SOURCES_GROUP = "tallyd.sources"
 TRIGGERS_GROUP = "tallyd.triggers"
@@ -61,7 +62,7 @@ def _load(group: str, protocol: type[P], broken: dict[str, str]) -> dict[str, P]
         try:
             plugin = _make(entry, protocol)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code ends here; the reason is shown
-            broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
+            broken[entry.name] = f"{entry.value}: {words_of(error)}"
         else:
             found[plugin.kind] = plugin
     return found

@@ -18,6 +18,7 @@ from controller.errors import Conflict, DeployInterrupted, NotFound, TallydError
 from controller.rollout.chain import Step
 from controller.rollout.deployer import Revision, TrafficSplit
 from controller.rollout.rollouts import DeployRequest, Rollouts, told_step
+from controller.wording import words_of
 from store.records import Workload
 
 TURN_SECONDS = 600.0
@@ -166,7 +167,7 @@ class DeployJobs:
                 self._change(job, state=JobState.FAILED, detail=str(error), ended_at=self._now())
             except Exception as error:  # a thread ends here; a defect leaves its traceback
                 log.error("a deploy failed by a defect", workload=workload_id, exc_info=error)
-                detail = f"{type(error).__name__}: {error}"
+                detail = words_of(error)
                 self._change(job, state=JobState.FAILED, detail=detail, ended_at=self._now())
 
     def _next(self, workload_id: str) -> DeployJob | None:

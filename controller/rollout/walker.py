@@ -27,6 +27,7 @@ from controller.rollout.chain import (
     without,
 )
 from controller.rollout.deployer import Deployer, Deployment, Done, Revision, SplitEntry, TrafficSplit
+from controller.wording import words_of
 from store.rollout_records import RevisionState
 
 log = structlog.get_logger(__name__)
@@ -279,4 +280,4 @@ def _told(error: Exception) -> str:
     if isinstance(error, TallydError):
         return str(error)
     log.error("a deployer failed by a defect of its own", exc_info=error)
-    return f"{type(error).__name__}: {error}"
+    return words_of(error)

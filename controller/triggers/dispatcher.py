@@ -21,7 +21,6 @@ from controller.errors import (
     NotFound,
     PluginError,
     StandingBy,
-    StoreError,
     TallydError,
     TriggerSuperseded,
     UsageError,
@@ -31,6 +30,7 @@ from controller.plugins.registry import Registry
 from controller.rollout.rollouts import Deployed
 from controller.triggers.agenda import Agenda
 from controller.triggers.answers import Answer, Answered, candidates, claimed, is_new, settled
+from controller.wording import words_of
 from store.database import Database
 from store.triggers import Binding, Owed, get_binding, list_bindings, save_state
 
@@ -279,7 +279,4 @@ def _follows(intent: TriggerIntent) -> str:
 
 
 def _told(error: BaseException) -> str:
-    try:
-        return str(error) if isinstance(error, StoreError | TallydError) else f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001  # what a stranger raises may be unfit even to be printed
-        return type(error).__name__
+    return str(error) if isinstance(error, TallydError) else words_of(error)

@@ -21,6 +21,7 @@ from controller.triggers.agenda import Agenda
 from controller.triggers.answers import backoff, failed_look, is_new, looked, pause_left, same_look
 from controller.triggers.dispatcher import Dispatcher
 from controller.triggers.looks import LOOK_SECONDS, Looks
+from controller.wording import words_of
 from store.database import Database
 from store.triggers import Binding, TriggerState, get_binding, list_bindings, save_state
 
@@ -218,7 +219,7 @@ class Looker:
                 self._told(binding, "terminal", str(found))
                 self._save(failed_look(binding.state, binding.workload, str(found), timedelta(), self._hooks.now()))
             else:
-                message = str(found) if isinstance(found, TallydError) else f"{type(found).__name__}: {found}"
+                message = str(found) if isinstance(found, TallydError) else words_of(found)
                 self._failed(binding, "failed", message)
         except StoreError as error:  # of this workload or of all; the look is made again
             log.debug("a look is not stored", workload=binding.workload.id, reason=str(error))
@@ -230,7 +231,7 @@ class Looker:
         try:
             intents = [self._dispatcher.matched(workload, each) for each in found.events]
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code ends here; it counts as failed
-            self._failed(binding, "failed", f"match: {type(error).__name__}: {error}")
+            self._failed(binding, "failed", f"match: {words_of(error)}")
             return
         self._agenda.put(workload.id, min(after_seconds, _LONGEST_SECONDS))
         state = looked(binding.state, workload, found)

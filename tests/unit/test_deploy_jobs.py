@@ -15,6 +15,7 @@ from controller.rollout.rollouts import Deployed, DeployRequest
 from controller.rollout.walker import Walked
 from tests.builders import NOW, workload
 from tests.harness import wait_until
+from tests.unit.plugins import Unspeakable
 from tests.unit.rollouts import revision
 
 SECONDS = 30
@@ -119,6 +120,7 @@ def test_a_key_is_one_deploy(jobs: DeployJobs, deploying: Deploying) -> None:
         (VerbFailed("no image"), JobState.FAILED, "no image"),
         (DeployInterrupted("the process stops"), JobState.INTERRUPTED, "the process stops"),
         (ZeroDivisionError("a defect"), JobState.FAILED, "ZeroDivisionError: a defect"),
+        (Unspeakable(), JobState.FAILED, "Unspeakable, which cannot be printed"),
     ],
 )
 def test_whatever_it_raises_is_told(

@@ -14,7 +14,7 @@ from controller.errors import ManifestInvalid
 from controller.plugins.registry import Registry, load_registry
 from controller.views import workload_view
 from store.records import Workload, WorkloadKind
-from tests.unit.plugins import Beast
+from tests.unit.plugins import Beast, Unspeakable
 
 REGISTRY = load_registry()
 
@@ -164,7 +164,12 @@ def test_a_configuration_is_json(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [(KeyError("colour"), "KeyError: 'colour'"), (SystemExit(3), "SystemExit: 3")]
+    ("error", "said"),
+    [
+        (KeyError("colour"), "KeyError: 'colour'"),
+        (SystemExit(3), "SystemExit: 3"),
+        (Unspeakable(), "Unspeakable, which cannot be printed"),
+    ],
 )
 def test_a_plugin_that_fails_to_validate_is_a_problem_of_the_manifest(error: BaseException, said: str) -> None:
     """R15, W9: a stranger's code ends here, with the workload's name; it ends neither thread nor process."""

@@ -31,6 +31,11 @@ class Raises(Good):
 class Exits(Good):
     kind = "exits"
     def __init__(self): sys.exit(1)
+class Mute(Exception):
+    def __str__(self): raise RuntimeError("it has no words")
+class RaisesMute(Good):
+    kind = "mute"
+    def __init__(self): raise Mute
 class Demanding(Good):
     kind = "demanding"
     def __init__(self, argument): pass
@@ -43,6 +48,7 @@ incomplete = stranger:Incomplete
 other-name = stranger:OtherName
 raises = stranger:Raises
 exits = stranger:Exits
+mute = stranger:RaisesMute
 demanding = stranger:Demanding
 lost = stranger:Lost
 no-module = nowhere.at.all:Good
@@ -89,6 +95,7 @@ def test_a_strangers_plugins_are_found(installed: Registry) -> None:
         ("other-name", "its kind is 'something else', its entry point is named 'other-name'"),
         ("raises", "RuntimeError: no licence"),
         ("exits", "SystemExit: 1"),
+        ("mute", "Mute, which cannot be printed"),
         ("demanding", "TypeError"),
         ("lost", "AttributeError"),
         ("no-module", "ModuleNotFoundError"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from controller.rollout.conformance.subject import OneAtATime, Subject
 from controller.rollout.deployer import BASIS_POINTS, Deployment, Done, Revision, SplitEntry, TrafficSplit, Workload
+from controller.wording import words_of
 from store.rollout_records import RevisionState
 
 HOST = "conformance"
@@ -212,10 +213,7 @@ def shown_text(text: str) -> str:
 
 def told_error(error: BaseException) -> str:
     """An exception for a person; also one that cannot be printed."""
-    try:
-        return shown_text(f"{type(error).__name__}: {error}".removesuffix(": "))
-    except Exception:  # noqa: BLE001  # as in shown()
-        return f"{type(error).__name__}, which cannot be printed"
+    return shown_text(words_of(error).removesuffix(": "))
 
 
 def changed_of(done: object, verb: str) -> bool:

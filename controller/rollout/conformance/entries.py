@@ -11,6 +11,7 @@ from controller.errors import PluginError, PluginUnknown, UsageError
 from controller.plugins.registry import Registry
 from controller.rollout.conformance.subject import SubjectFactory
 from controller.rollout.deployer import Deployer
+from controller.wording import words_of
 
 CONFORMANCE_GROUP = "tallyd.conformance"
 
@@ -28,7 +29,7 @@ def find_subject(kind: str, registry: Registry) -> SubjectFactory:
     try:
         factory = found[0].load()
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{place} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{place} cannot be loaded: {words_of(error)}") from error
     if not callable(factory):
         raise PluginError(f"{place} is no class and no function")
     subject_factory: SubjectFactory = factory
